@@ -1,0 +1,150 @@
+#include "cli/print.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static const char digits[] = "0123456789abcdef";
+
+static bool is_control(const unsigned char *p)
+{
+	if (*p == 0xc2)
+		return p[1] >= 0x80 && p[1] <= 0x9f;
+	return *p < 0x20 || *p == 0x7f;
+}
+
+char *cli_escape(const char *text)
+{
+	char *ret = malloc(4 * strlen(text) + 1);
+	char *o = ret;
+
+	if (!ret)
+		abort();
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+		if (!is_control(p)) {
+			*o++ = (char)*p;
+			continue;
+		}
+		*o++ = '\\';
+		*o++ = 'x';
+		*o++ = digits[*p >> 4];
+		*o++ = digits[*p & 15];
+	}
+	*o = '\0';
+	return ret;
+}
+
+int cli_error(const char *fmt, ...)
+{
+	char *text, *escaped;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort();
+	va_end(ap);
+	escaped = cli_escape(text);
+	cli_progress_end();
+	fprintf(stderr, "bazil: %s\n", escaped);
+	free(text);
+	free(escaped);
+	return CLI_FAILED;
+}
+
+int cli_request_error(const char *what, int err, const char *text)
+{
+	if (text && *text)
+		return cli_error("%s: %s", what, text);
+	if (err == -ECONNRESET)
+		return cli_error(
+			"%s: the server went away: see `bazil server status`, then try again",
+			what);
+	if (err == -ETIMEDOUT)
+		return cli_error(
+			"%s: no answer in time: see `bazil server status`, then try again", what);
+	return cli_error("%s: %s", what, strerror(-err));
+}
+
+void cli_hex(char *ret, const uint8_t *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		*ret++ = digits[data[i] >> 4];
+		*ret++ = digits[data[i] & 15];
+	}
+	*ret = '\0';
+}
+
+json_t *cli_json_hex(const uint8_t *data, size_t len)
+{
+	char hex[2 * 64 + 1];
+
+	cli_hex(hex, data, len < 64 ? len : 64);
+	return json_string(hex);
+}
+
+int cli_flush(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return CLI_OK;
+	return cli_error("output: %s", strerror(errno));
+}
+
+int cli_print_json(json_t *value)
+{
+	int r = json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+
+	json_decref(value);
+	putchar('\n');
+	return r < 0 ? cli_error("output: %s", strerror(errno)) : cli_flush();
+}
+
+const char *cli_size(uint64_t bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	static char ring[8][32];
+	static unsigned next;
+	char *ret = ring[next++ % 8];
+	double value = (double)bytes;
+	size_t unit = 0;
+
+	while (value >= 1024 && unit < 6) {
+		value /= 1024;
+		unit++;
+	}
+	snprintf(ret, sizeof(ring[0]), unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return ret;
+}
+
+static bool bar_shown;
+
+void cli_progress(const char *what, uint64_t done, uint64_t total, const char *text)
+{
+	char *escaped;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	escaped = cli_escape(text ? text : "");
+	if (total) {
+		int filled = (int)(done < total ? done * 30 / total : 30);
+		fprintf(stderr, "\r%s [%.*s%*s] %3d%% %s\033[K", what, filled,
+			"##############################", 30 - filled, "",
+			(int)(done < total ? done * 100 / total : 100), escaped);
+	} else {
+		fprintf(stderr, "\r%s %llu %s\033[K", what, (unsigned long long)done, escaped);
+	}
+	bar_shown = true;
+	free(escaped);
+}
+
+void cli_progress_end(void)
+{
+	if (bar_shown)
+		fprintf(stderr, "\r\033[K");
+	bar_shown = false;
+}

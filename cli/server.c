@@ -1,0 +1,179 @@
+/*
+ * bazil create, version, server ...
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/connect.h"
+#include "cli/print.h"
+#include "ipc/chan.h"
+#include "ipc/ctl.gen.h"
+
+/* Becomes the supervisor, which says itself what goes wrong. */
+static int exec_supervisor(struct cli *cli, const char *mode)
+{
+	const char *program = cli_program("bazil-supervisor");
+	char dir[4096 + 32], port[64];
+
+	snprintf(dir, sizeof(dir), "--data-dir=%s", cli->data_dir);
+	snprintf(port, sizeof(port), "--port=%s", cli->port ? cli->port : "");
+	execl(program, program, dir, mode, cli->port ? port : NULL, (char *)NULL);
+	return cli_error("%s: %s: is bazil installed completely?", program, strerror(errno));
+}
+
+int cli_create(struct cli *cli)
+{
+	return exec_supervisor(cli, "--create");
+}
+
+int cli_server_run(struct cli *cli)
+{
+	char *end;
+
+	if (cli->port) {
+		unsigned long port = strtoul(cli->port, &end, 10);
+
+		if (*end || port < 1 || port > 65535) {
+			cli_error("server run: -port=%s: not a port: 1 to 65535", cli->port);
+			return CLI_USAGE;
+		}
+	}
+	return exec_supervisor(cli, "--run");
+}
+
+int cli_version(struct cli *cli)
+{
+	if (cli->json)
+		return cli_print_json(json_pack("{s:s}", "version", BAZIL_VERSION));
+	printf("bazil %s\n", BAZIL_VERSION);
+	return cli_flush();
+}
+
+int cli_pubkey(struct cli *cli)
+{
+	struct ctl_pubkey_reply reply;
+	char hex[65];
+	int r = cli_connect(cli, CTL_PUBKEY);
+
+	if (r != CLI_OK)
+		return r;
+	r = ctl_pubkey_wait(cli->chan, &(struct ctl_pubkey){ 0 }, CLI_TIMEOUT_MS, &reply);
+	if (r < 0)
+		return cli_request_error("pubkey", r, ipc_chan_error(cli->chan));
+	cli_hex(hex, reply.identity, sizeof(reply.identity));
+	ctl_pubkey_reply_release(&reply);
+	if (cli->json)
+		return cli_print_json(json_pack("{s:s}", "pubkey", hex));
+	printf("%s\n", hex);
+	return cli_flush();
+}
+
+int cli_server_ping(struct cli *cli)
+{
+	struct ctl_ping_reply reply;
+	int r = cli_connect(cli, CTL_PING);
+
+	if (r != CLI_OK)
+		return r;
+	r = ctl_ping_wait(cli->chan, &(struct ctl_ping){ 0 }, CLI_TIMEOUT_MS, &reply);
+	if (r < 0)
+		return cli_request_error("server ping", r, ipc_chan_error(cli->chan));
+	r = CLI_OK;
+	if (cli->json)
+		r = cli_print_json(
+			json_pack("{s:s,s:i}", "version", reply.version, "pid", (int)reply.pid));
+	ctl_ping_reply_release(&reply);
+	return r;
+}
+
+int cli_server_stop(struct cli *cli)
+{
+	int r = cli_connect(cli, CTL_STOP);
+
+	if (r != CLI_OK)
+		return r;
+	r = ctl_stop_wait(
+		cli->chan, &(struct ctl_stop){ 0 }, CLI_TIMEOUT_MS, &(struct ctl_stop_reply){ 0 });
+	if (r < 0)
+		return cli_request_error("server stop", r, ipc_chan_error(cli->chan));
+	/* The lock is free only when the supervisor is gone: wait for its end of the socket to
+	 * close. */
+	for (int i = 0; i < 200 && ipc_chan_pump(cli->chan, 50) >= 0; i++)
+		;
+	return CLI_OK;
+}
+
+static json_t *worker_json(const struct ctl_worker *w)
+{
+	return json_pack("{s:s,s:s,s:i,s:s,s:i,s:I,s:i,s:i,s:s,s:s}", "role", w->role, "label",
+		w->label, "pid", (int)w->pid, "state", w->state, "restarts", (int)w->restarts,
+		"uptime_s", (json_int_t)w->uptime_s, "layers", (int)w->layers, "landlock_abi",
+		(int)w->landlock_abi, "missing", w->missing, "last_death", w->last_death);
+}
+
+static int status_json(const struct ctl_status_reply *s)
+{
+	json_t *workers = json_array(), *mounts = json_array(), *counters = json_array();
+
+	for (size_t i = 0; i < s->num_workers; i++)
+		json_array_append_new(workers, worker_json(&s->workers[i]));
+	for (size_t i = 0; i < s->num_mounts; i++)
+		json_array_append_new(
+			mounts, json_pack("{s:s,s:s,s:i,s:s}", "volume", s->mounts[i].volume,
+					"path", s->mounts[i].path, "flags", (int)s->mounts[i].flags,
+					"state", s->mounts[i].state));
+	for (size_t i = 0; i < s->num_counters; i++)
+		json_array_append_new(counters,
+			json_pack("{s:s,s:s,s:I}", "worker", s->counters[i].worker, "name",
+				s->counters[i].name, "value", (json_int_t)s->counters[i].value));
+	return cli_print_json(json_pack("{s:s,s:i,s:i,s:s,s:o,s:o,s:o}", "version", s->version,
+		"pid", (int)s->pid, "port", (int)s->port, "data_dir", s->data_dir, "workers",
+		workers, "mounts", mounts, "counters", counters));
+}
+
+static int status_text(const struct ctl_status_reply *s)
+{
+	printf("bazil %s, pid %u, port %u, %s\n\n", s->version, s->pid, s->port, s->data_dir);
+	printf("%-10s %-16s %8s %-12s %8s %9s  %s\n", "PROCESS", "VOLUME", "PID", "STATE",
+		"RESTARTS", "UPTIME", "LAST DEATH");
+	for (size_t i = 0; i < s->num_workers; i++) {
+		const struct ctl_worker *w = &s->workers[i];
+
+		printf("%-10s %-16s %8u %-12s %8u %8" PRIu64 "s  %s\n", w->role,
+			*w->label ? w->label : "-", w->pid, w->state, w->restarts, w->uptime_s,
+			w->last_death);
+		if (*w->missing)
+			printf("%-10s sandbox: %s\n", "", w->missing);
+	}
+	printf("\n");
+	for (size_t i = 0; i < s->num_mounts; i++) {
+		char *path = cli_escape(s->mounts[i].path);
+
+		printf("%s on %s, %s%s\n", s->mounts[i].volume, path, s->mounts[i].state,
+			s->mounts[i].flags & 1 ? ", read-only" : "");
+		free(path);
+	}
+	if (s->num_mounts == 0)
+		printf("nothing is mounted\n");
+	return cli_flush();
+}
+
+int cli_server_status(struct cli *cli)
+{
+	struct ctl_status_reply reply;
+	int r = cli_connect(cli, CTL_STATUS);
+
+	if (r != CLI_OK)
+		return r;
+	r = ctl_status_wait(cli->chan, &(struct ctl_status){ 0 }, CLI_TIMEOUT_MS, &reply);
+	if (r < 0)
+		return cli_request_error("server status", r, ipc_chan_error(cli->chan));
+	r = cli->json ? status_json(&reply) : status_text(&reply);
+	ctl_status_reply_release(&reply);
+	return r;
+}
