@@ -234,11 +234,21 @@ class Node:
 
 class Bench:
     def __init__(self, bindir):
-        self.bin = os.path.abspath(bindir)
         self.dir = tempfile.mkdtemp(prefix="bazil-test.", dir="/var/tmp")
         os.chmod(self.dir, 0o755)
+        self.bin = self.copy_programs(os.path.abspath(bindir))
         self.nodes, self.netns, self.users = [], [], []
         self.undo = []
+
+    def copy_programs(self, bindir):
+        """The programs where every user reaches them, with the modes that they are installed with."""
+        ret = os.path.join(self.dir, "bin")
+        os.mkdir(ret, 0o755)
+        for name in os.listdir(bindir):
+            if name.startswith("bazil"):
+                shutil.copy(os.path.join(bindir, name), ret)
+                os.chmod(os.path.join(ret, name), 0o755 if name == "bazil" else 0o711)
+        return ret
 
     def ordinary_user(self):
         """An ordinary user: made by root for this test, else the caller."""
