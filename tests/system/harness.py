@@ -237,6 +237,7 @@ class Bench:
         self.dir = tempfile.mkdtemp(prefix="bazil-test.", dir="/var/tmp")
         os.chmod(self.dir, 0o755)
         self.bin = self.copy_programs(os.path.abspath(bindir))
+        self.scan_dir = os.path.abspath(bindir)
         self.nodes, self.netns, self.users = [], [], []
         self.undo = []
 
