@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""SIGKILL of one worker after the other during a copy and during a sync.
+
+The copy or the sync completes, or ends with a clear error that the repeated command heals; nothing acknowledged is lost; the
+store opens; `server status` shows the restart. rounds: BAZIL_ROUNDS (3).
+"""
+import os
+import random
+import subprocess
+import threading
+import time
+
+import harness
+from harness import check, wait_for
+
+
+class Killer(threading.Thread):
+    """Kills one role again and again until stop()."""
+
+    def __init__(self, node, role, rng, pause=(0.05, 0.6)):
+        super().__init__(daemon=True)
+        self.node, self.role, self.rng, self.pause = node, role, rng, pause
+        self.ending = threading.Event()
+        self.kills = 0
+
+    def run(self):
+        while not self.ending.wait(self.rng.uniform(*self.pause)):
+            for pid in harness.children(self.node.server.pid):
+                try:
+                    with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+                        comm = f.read().strip()
+                except OSError:
+                    continue
+                if comm == f"bazil-{self.role}"[:15]:
+                    subprocess.run([*self.node.user.prefix(), "kill", "-KILL", str(pid)], capture_output=True)
+                    self.kills += 1
+
+    def stop(self):
+        self.ending.set()
+        self.join()
+
+
+def settle(node):
+    """All workers run again."""
+    def running():
+        try:
+            return all(w["state"] == "running" for w in node.status()["workers"])
+        except (harness.Failure, ValueError):
+            return False
+    wait_for(running, f"{node.name}'s workers to run again", 60)
+
+
+def copy_under_fire(node, role, rng, source, round_no):
+    settle(node)
+    before = {w["role"]: w["restarts"] for w in node.status()["workers"]}
+    killer = Killer(node, role, rng)
+    killer.start()
+    end = time.monotonic() + 8
+    acked = []
+    n = 0
+    while time.monotonic() < end:
+        name = f"mnt/{role}-{round_no}-{n}"
+        text = f"line of {name}\n" * rng.randrange(1, 20000)
+        r = node.command(["bash", "-c", f"cat >{name} && sync {name}"], input=text)
+        if r.returncode == 0:
+            acked.append((name, text))
+        n += 1
+    copy = node.command(["bash", "-c", f"rm -rf mnt/copy-{role}; cp -r {source} mnt/copy-{role}"])
+    killer.stop()
+    settle(node)
+    if copy.returncode != 0:
+        check(copy.stderr.strip(), "the copy failed without a word")
+        node.sh(f"rm -rf mnt/copy-{role}; cp -r {source} mnt/copy-{role}")
+    check(killer.kills > 2, f"only {killer.kills} kills of {role}")
+    check(len(acked) > 5, f"{role}: only {len(acked)} of {n} writes were acknowledged")
+    node.sh(f"diff -r {source} mnt/copy-{role}")
+    node.bazil("volume", "unmount", "v")
+    node.bazil("volume", "mount", "v", "mnt")
+    for name, text in acked:
+        with open(os.path.join(node.bench.dir, "expected"), "w", encoding="ascii") as f:
+            f.write(text)
+        node.sh(f"cmp {name} {node.bench.dir}/expected")
+    node.sh(f"diff -r {source} mnt/copy-{role}")
+    after = {w["role"]: w["restarts"] for w in node.status()["workers"]}
+    check(after[role] >= before[role] + killer.kills - 1, f"{role}: {killer.kills} kills, restarts {before} {after}")
+    print(f"copy: {role}: {killer.kills} kills, {len(acked)} of {n} acknowledged, copy {'went through' if copy.returncode == 0 else 'was repeated'}")
+
+
+def sync_under_fire(white, black, victim, role, rng, source, round_no):
+    settle(white)
+    settle(black)
+    white.sh(f"cp -r {source} mnt/sync-{victim.name}-{role}-{round_no}; head -c 30000000 /dev/urandom >mnt/bulk-{victim.name}-{role}-{round_no}")
+    killer = Killer(victim, role, rng, (0.02, 0.3))
+    killer.start()
+    time.sleep(0.2)
+    failures = 0
+    for _ in range(6):
+        r = black.bazil("volume", "sync", "v", "white", ok=False, timeout=120)
+        if r.returncode != 0:
+            check(r.stderr.startswith("bazil: ") and len(r.stderr.splitlines()) == 1, f"no clear error: {r.stderr}")
+            failures += 1
+        black.command(["bash", "-c", f"cat mnt/bulk-{victim.name}-{role}-{round_no} | wc -c"], timeout=120)
+    killer.stop()
+    settle(white)
+    settle(black)
+    black.bazil("volume", "sync", "v", "white", timeout=120)
+    r = black.command(["diff", "-r", "--no-dereference", white.home + "/mnt", black.home + "/mnt"])
+    check(r.returncode == 0, f"after {victim.name}'s {role} was killed: {r.stdout[:1000]}{r.stderr[:1000]}")
+    check(killer.kills > 2, f"only {killer.kills} kills of {role}")
+    print(f"sync: {victim.name}'s {role}: {killer.kills} kills, {failures} of 6 syncs failed")
+
+
+def test(bench):
+    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
+    print(f"BAZIL_SEED={seed}")
+    rng = random.Random(seed)
+    rounds = int(os.environ.get("BAZIL_ROUNDS", "1"))
+    white, black = bench.node("white"), bench.node("black")
+    for node in (white, black):
+        node.bazil("create")
+        node.start()
+    w, b = white.bazil("pubkey").strip(), black.bazil("pubkey").strip()
+    white.sh("head -c 32 /dev/urandom >key && bazil sharing add friends <key && bazil volume create -sharing=friends v && mkdir mnt && bazil volume mount v mnt")
+    white.sh(f"bazil peer add -name=black {b} && bazil peer storage allow black local && bazil peer volume allow black v")
+    black.sh(f"bazil peer add -name=white {w} && bazil peer location set white 127.0.0.1:{white.port} && bazil sharing add friends <{white.home}/key")
+    black.sh("bazil volume connect -sharing=friends white v && bazil volume storage add -sharing=friends v peerkey:white && mkdir mnt && bazil volume mount v mnt")
+    source = "/usr/include/linux"
+    for n in range(rounds):
+        for role in ("stored", "keyd", "syncd"):
+            copy_under_fire(white, role, rng, source, n)
+        black.bazil("volume", "sync", "v", "white", timeout=120)
+        for victim in (black, white):
+            for role in ("stored", "keyd", "syncd"):
+                sync_under_fire(white, black, victim, role, rng, source, n)
+    # The whole server, at once: the next start finds a clean house.
+    pids = [white.server.pid] + harness.children(white.server.pid)
+    for pid in pids:
+        subprocess.run(["kill", "-KILL", str(pid)], capture_output=True)
+    white.server.wait(10)
+    white.server = None
+    white.start()
+    wait_for(lambda: not harness.mounts_below(white.home), "the dead mount to be cleared")
+    white.bazil("volume", "mount", "v", "mnt")
+    white.sh("ls mnt >/dev/null")
+    white.stop()
+    black.stop()
+
+
+harness.run(test)
