@@ -1,0 +1,126 @@
+/*
+ * Sealed objects, format version 1: what stored keeps and peers exchange. All numbers
+ * little-endian.
+ *
+ *	off len
+ *	0   4   magic "BZO1"
+ *	4   1   format version, 1
+ *	5   1   suite, 1
+ *	6   1   type: enum cas_type
+ *	7   1   0
+ *	8   .   body, by type
+ *
+ * The id of an object is the SHA-256 of all of it. All 8 header bytes are authenticated.
+ *
+ * Data chunk, convergent within a sharing key:
+ *	body    = ChaCha20-Poly1305(key, nonce 0, AAD = header, payload) || tag 16
+ *	payload = u32 plain_len | u8 compression | u8[3] 0 | u32 stored_len | stored bytes | zeros
+ *	          up to cas_pad_object(12 + stored_len)
+ *	h       = SHA-256(header || payload)
+ *	key     = keyd's PRF of (type, h)
+ *
+ * h covers exactly the bytes that are encrypted, so two different messages never share a key: not
+ * even when two versions or levels of the compressor make different bytes of one plaintext. That
+ * is why a constant nonce is safe here, and nowhere else. (A key from the hash of the plaintext
+ * with compressed bytes under it would reuse the key stream.) After opening, h is checked again:
+ * ChaCha20-Poly1305 does not commit to its key, and without the check who knows keys could make
+ * one object that opens to different contents for different readers (tag consistency, eprint
+ * 2012/631).
+ *
+ * Manifest, key of the volume:
+ *	payload = u32 plain_len | plain | zeros up to cas_pad_object(4 + plain_len)
+ *	nonce   = BLAKE2b-192(key = siv, header || volume id || payload), 24 bytes
+ *	body    = nonce || XChaCha20-Poly1305(key = seal, nonce, header || volume id, payload) ||
+ *tag 16
+ *
+ * Deterministic, so equal files have equal manifests at all peers of the volume.
+ *
+ * Sealing chunks goes in three steps so that keys can be asked for in batches:
+ *	cas_chunk_prepare() for each -> h; ask keyd, h -> key, tag; cas_chunk_seal() for each.
+ *
+ * Errors: -EBADMSG not an object, or not authentic under this key; -EPROTONOSUPPORT a version or
+ * suite of the future; -EILSEQ authentic, but not what was asked for (id or h differs); -EMSGSIZE
+ * does not fit; -ENOMEM.
+ */
+#ifndef BAZIL_CAS_OBJECT_H
+#define BAZIL_CAS_OBJECT_H
+
+#include "cas/id.h"
+#include "cas/kdf.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum cas_type {
+	CAS_TYPE_CHUNK = 1,
+	CAS_TYPE_MANIFEST = 2,
+};
+
+#define CAS_OBJECT_HEADER     8
+#define CAS_OBJECT_TAG	      16
+#define CAS_OBJECT_NONCE      24
+#define CAS_CHUNK_HEAD	      12
+#define CAS_CHUNK_PLAIN_MAX   262144u
+#define CAS_CHUNK_PAYLOAD_MAX 270336u /* cas_pad_object(12 + 262144) */
+
+/* The largest object of any type, 270,360 bytes; and the smallest. */
+#define CAS_OBJECT_MAX (CAS_OBJECT_HEADER + CAS_CHUNK_PAYLOAD_MAX + CAS_OBJECT_TAG)
+#define CAS_OBJECT_MIN (CAS_OBJECT_HEADER + 256 + CAS_OBJECT_TAG)
+
+#define CAS_MANIFEST_PLAIN_MAX 32768u
+/* 34,864: cas_pad_object(4 + 32768) is 34,816 */
+#define CAS_MANIFEST_MAX       (CAS_OBJECT_HEADER + CAS_OBJECT_NONCE + 34816u + CAS_OBJECT_TAG)
+
+#define CAS_COMPRESS_DEFAULT 1
+
+/*
+ * Is this the beginning of an object that we know? Needs no key: stored and syncd refuse strange
+ * ones by it. Checks header and the bounds of len; ret_type may be NULL.
+ */
+int cas_object_check(const void *object, size_t len, enum cas_type *ret_type);
+
+/*
+ * Builds header and payload of a chunk in buf, compressed by zstd at level (0: never; 1 to 19)
+ * when that gains 5 % or more. 1 <= len <= CAS_CHUNK_PLAIN_MAX, else -EINVAL. buf must hold
+ * CAS_OBJECT_MAX bytes, or cas_chunk_bound(len). buf holds plaintext now: it must be private
+ * memory, not shared with stored. *ret_len is the length of the sealed object to be.
+ */
+int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, size_t len, void *buf,
+	size_t buf_size, size_t *ret_len, struct cas_hash *ret_h);
+
+/* The longest sealed object that len bytes of plaintext can give. */
+size_t cas_chunk_bound(size_t len);
+
+/*
+ * Encrypts a prepared chunk of len bytes (prepare's *ret_len) from buf to out; out may be buf or
+ * memory that stored can see (a ring). ret_id may be NULL. Cannot fail.
+ */
+void cas_chunk_seal(struct cas_suite *suite, const void *buf, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], void *out, struct cas_id *ret_id);
+
+/*
+ * Opens a sealed chunk into out, whose size is the plain length that is expected at most. On
+ * failure out holds nothing of use and *ret_len is not set. The id need not be checked before: h
+ * says more.
+ */
+int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
+	size_t *ret_len);
+
+/* out must hold cas_manifest_bound(len) bytes; 1 <= len <= CAS_MANIFEST_PLAIN_MAX. -EINVAL,
+ * -EMSGSIZE. */
+int cas_manifest_seal(struct cas_suite *suite, const struct cas_volume_keys *keys,
+	const uint8_t volume[CAS_VOLUME_SIZE], const void *plain, size_t len, void *out,
+	size_t out_size, size_t *ret_len, struct cas_id *ret_id);
+
+size_t cas_manifest_bound(size_t len);
+
+/*
+ * Opens a manifest into out (CAS_MANIFEST_PLAIN_MAX always suffices). The id is checked first:
+ * without that the store could hand out another manifest of the volume in its place.
+ */
+int cas_manifest_open(struct cas_suite *suite, const struct cas_volume_keys *keys,
+	const uint8_t volume[CAS_VOLUME_SIZE], const struct cas_id *id, const void *sealed,
+	size_t len, void *out, size_t out_size, size_t *ret_len);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * A suite: the algorithms of format suite 1, fetched once, and the working memory of one thread.
+ *
+ *	suite 1: SHA-256 (ids, payload hashes), ChaCha20-Poly1305 RFC 8439 (chunks),
+ * XChaCha20-Poly1305 with a synthetic nonce (manifests, records), BLAKE2b (keys, tags, nonces),
+ * zstd (chunks)
+ *
+ * Make one per thread with cas_suite_new() before the first hash; fetching an algorithm from
+ * libcrypto costs more than hashing a small record, so it is done here and never again. Reads no
+ * configuration file and no random source: it may be called before or after a sandbox is entered.
+ * A suite must never be used by two threads at once. It holds plaintext in its scratch memory,
+ * which cas_suite_free() wipes; it holds no key between calls.
+ */
+#ifndef BAZIL_CAS_SUITE_H
+#define BAZIL_CAS_SUITE_H
+
+struct cas_suite;
+
+/* NULL: no memory, or a libcrypto without these algorithms. */
+struct cas_suite *cas_suite_new(void);
+
+/* NULL is allowed. */
+void cas_suite_free(struct cas_suite *suite);
+
+#endif
