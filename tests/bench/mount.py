@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+"""Our mount against the native file system and gocryptfs, the same work in one run.
+
+usage: mount.py BINDIR [--quick] [--runs N] [--dir DIR] [--only NAME,...] [--image GIB]
+
+Work: sequential write of incompressible data with fsync, reading it cold and warm, untar of a real tree, find and grep cold and
+warm, rm -r, append of 4 KiB with fsync, and single-threaded micro operations a second. Prints a table of medians and the ratios
+ours / native and ours / gocryptfs. What else it does, so that the figures are fair:
+
+* Everything lies on one file system: with --image (root) a journaled ext4 in a pre-written image on a direct-io loop device; else
+  DIR (default /var/tmp), and then the figures of creating files are those of that file system.
+* "cold": the FUSE mount is unmounted and mounted again, and the caches are dropped (root; else the column says warm).
+* Before each timed step memory is settled: dirty pages are written back and, as root, free memory is filled with page cache of a
+  sparse file, so that no step pays for memory that the host has taken back.
+* The source tar and the random data lie in /dev/shm.
+* syncfs on a FUSE mount does not reach the disk: untar is timed without it for all, and so is native.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.getuid() == 0
+
+
+def sh(*argv, **kw):
+    return subprocess.run(argv, check=True, **kw)
+
+
+class Native:
+    name = "native"
+
+    def __init__(self, base, _bin):
+        self.dir = os.path.join(base, "native")
+        os.mkdir(self.dir)
+
+    def remount(self):
+        pass
+
+    def close(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Gocryptfs:
+    name = "gocryptfs"
+
+    def __init__(self, base, _bin):
+        self.back, self.dir = os.path.join(base, "gocryptfs.back"), os.path.join(base, "gocryptfs")
+        os.mkdir(self.back)
+        os.mkdir(self.dir)
+        self.password = os.path.join(base, "password")
+        with open(self.password, "w", encoding="ascii") as f:
+            f.write("bench")
+        sh("gocryptfs", "-q", "-init", "-scryptn", "10", "-passfile", self.password, self.back)
+        self.mount()
+
+    def mount(self):
+        sh("gocryptfs", "-q", "-passfile", self.password, self.back, self.dir)
+
+    def remount(self):
+        sh("fusermount3", "-u", self.dir)
+        self.mount()
+
+    def close(self):
+        subprocess.run(["fusermount3", "-u", self.dir], check=False)
+
+
+class Bazil:
+    name = "bazil"
+
+    def __init__(self, base, bindir):
+        self.bazil = [os.path.join(bindir, "bazil"), "-data-dir=" + os.path.join(base, "bazil.data")]
+        self.dir = os.path.join(base, "bazil")
+        os.mkdir(self.dir)
+        sh(*self.bazil, "create")
+        self.server = subprocess.Popen([*self.bazil, "server", "run"], stdout=subprocess.PIPE, text=True)
+        if "Listening" not in self.server.stdout.readline():
+            raise SystemExit("bench: the server did not start")
+        sh(*self.bazil, "volume", "create", "bench")
+        self.mount()
+
+    def mount(self):
+        sh(*self.bazil, "volume", "mount", "bench", self.dir)
+
+    def remount(self):
+        sh(*self.bazil, "volume", "unmount", "bench")
+        self.mount()
+
+    def memory(self):
+        """Peak resident MiB of each process."""
+        status = json.loads(subprocess.run([*self.bazil, "server", "status", "-json"], capture_output=True, check=True).stdout)
+        found = {}
+        for w in status["workers"]:
+            with open(f"/proc/{w['pid']}/status", encoding="ascii") as f:
+                for line in f:
+                    if line.startswith("VmHWM"):
+                        found[w["role"]] = int(line.split()[1]) // 1024
+        return found
+
+    def close(self):
+        sh(*self.bazil, "server", "stop")
+        self.server.wait(30)
+
+
+def settle(base):
+    os.sync()
+    if not ROOT:
+        return
+    free = 0
+    with open("/proc/meminfo", encoding="ascii") as f:
+        for line in f:
+            if line.startswith("MemFree"):
+                free = int(line.split()[1]) * 1024
+    if free < 1 << 30:
+        return
+    path = os.path.join(base, "settle")
+    with open(path, "wb") as f:
+        f.truncate(free - (1 << 29))
+    subprocess.run(["cat", path], stdout=subprocess.DEVNULL, check=True)
+
+
+def drop_caches():
+    os.sync()
+    if ROOT:
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+            f.write("3\n")
+
+
+def timed(fn):
+    start = time.monotonic()
+    fn()
+    return time.monotonic() - start
+
+
+def micro(where, num):
+    """Operations a second, one thread."""
+    d = os.path.join(where, "micro")
+    os.mkdir(d)
+    names = [os.path.join(d, f"file-{i}") for i in range(num)]
+    data = b"x" * 100
+
+    def create():
+        for n in names:
+            fd = os.open(n, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o644)
+            os.write(fd, data)
+            os.close(fd)
+
+    def stat():
+        for n in names:
+            os.stat(n)
+
+    def read():
+        for n in names:
+            fd = os.open(n, os.O_RDONLY)
+            os.read(fd, 4096)
+            os.close(fd)
+
+    def readdir():
+        os.listdir(d)
+
+    def rename():
+        for n in names:
+            os.rename(n, n + ".new")
+
+    def unlink():
+        for n in names:
+            os.unlink(n + ".new")
+
+    found = {}
+    for what, fn in (("create", create), ("stat", stat), ("open+read+close", read), ("readdir", readdir), ("rename", rename),
+                     ("unlink", unlink)):
+        found[what + " ops/s"] = num / timed(fn)
+    os.rmdir(d)
+    return found
+
+
+def fsyncs(where, num):
+    """Median milliseconds of append 4 KiB + fsync."""
+    took = []
+    fd = os.open(os.path.join(where, "appended"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+    block = os.urandom(4096)
+    for _ in range(num):
+        start = time.monotonic()
+        os.write(fd, block)
+        os.fsync(fd)
+        took.append(time.monotonic() - start)
+    os.close(fd)
+    return statistics.median(took) * 1000
+
+
+def one_run(fs, base, source, size_mb, num_micro):
+    found = {}
+    where = fs.dir
+    big, tree = os.path.join(where, "big"), os.path.join(where, "tree")
+
+    def step(name, *argv, cold=False):
+        if cold:
+            fs.remount()
+            drop_caches()
+        else:
+            settle(base)
+        found[name] = timed(lambda: sh(*argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    step("write+fsync", "dd", f"if={source}/random", f"of={big}", "bs=1M", "conv=fsync")
+    step("read cold", "dd", f"if={big}", "of=/dev/null", "bs=1M", cold=True)
+    step("read warm", "dd", f"if={big}", "of=/dev/null", "bs=1M")
+    sh("cmp", big, f"{source}/random")
+    os.unlink(big)
+    os.mkdir(tree)
+    step("untar", "tar", "xf", f"{source}/tree.tar", "-C", tree)
+    step("find cold", "find", tree, "-size", "+1", cold=True)
+    step("find warm", "find", tree, "-size", "+1")
+    step("grep cold", "bash", "-c", f"grep -r no-such-string-anywhere {tree} || true", cold=True)
+    step("grep warm", "bash", "-c", f"grep -r no-such-string-anywhere {tree} || true")
+    step("rm -r", "rm", "-r", tree)
+    settle(base)
+    found["append+fsync ms"] = fsyncs(where, 200)
+    os.unlink(os.path.join(where, "appended"))
+    settle(base)
+    found.update(micro(where, num_micro))
+    return found
+
+
+def make_image(base, gib):
+    """A journaled ext4 in a pre-written image."""
+    image, mnt = os.path.join(base, "image"), os.path.join(base, "mnt")
+    os.mkdir(mnt)
+    sh("dd", "if=/dev/zero", f"of={image}", "bs=1M", f"count={gib * 1024}", "status=none", "conv=fsync")
+    loop = sh("losetup", "--direct-io=on", "-f", "--show", image, capture_output=True, text=True).stdout.strip()
+    sh("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", loop)
+    sh("mount", "-o", "noatime", loop, mnt)
+    return loop, mnt
+
+
+def table(results, names):
+    def median(name, what):
+        return statistics.median(r[what] for r in results[name]) if results.get(name) else None
+    print(f"{'':22}" + "".join(f"{n:>12}" for n in names) + f"{'/native':>10}{'/gocryptfs':>12}")
+    for what in results[names[0]][0]:
+        row = {n: median(n, what) for n in names}
+        line = f"{what:22}" + "".join(f"{row[n]:12.3f}" if row[n] < 1000 else f"{row[n]:12.0f}" for n in names)
+        ours = row.get("bazil")
+        for other, width in (("native", 10), ("gocryptfs", 12)):
+            line += f"{ours / row[other]:{width}.2f}" if ours and row.get(other) else " " * width
+        print(line)
+    print("times in seconds unless said; a ratio of times below 1 and of ops/s above 1 is in our favour")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("bindir")
+    p.add_argument("--quick", action="store_true")
+    p.add_argument("--runs", type=int, default=3)
+    p.add_argument("--dir", default="/var/tmp")
+    p.add_argument("--only", default="native,gocryptfs,bazil")
+    p.add_argument("--image", type=int, default=0)
+    args = p.parse_args()
+    bindir = os.path.abspath(args.bindir)
+    base = tempfile.mkdtemp(prefix="bazil-bench.", dir=args.dir)
+    source = tempfile.mkdtemp(prefix="bazil-bench.", dir="/dev/shm")
+    size_mb, num_micro = (256, 2000) if args.quick else (2048, 20000)
+    work, loop = base, None
+    results, names = {}, []
+    try:
+        if args.image:
+            loop, work = make_image(base, args.image)
+        sh("dd", "if=/dev/urandom", f"of={source}/random", "bs=1M", f"count={size_mb}", "status=none")
+        trees = ["usr/include"] if args.quick else ["usr/include", "usr/share", "usr/lib/python3", "usr/lib/gcc"]
+        subprocess.run(["tar", "cf", f"{source}/tree.tar", "-C", "/", *[t for t in trees if os.path.isdir("/" + t)]], check=False,
+                       stderr=subprocess.DEVNULL)
+        num = subprocess.run(["tar", "tf", f"{source}/tree.tar"], capture_output=True, check=True).stdout.count(b"\n")
+        print(f"{size_mb} MiB random; tree of {num} entries, {os.path.getsize(source + '/tree.tar') >> 20} MiB; "
+              f"on {'ext4 image' if args.image else args.dir}; {args.runs} runs, medians; {'cold is cold' if ROOT else 'not root: cold is warm'}")
+        for cls in (Native, Gocryptfs, Bazil):
+            if cls.name not in args.only.split(",") or (cls is Gocryptfs and not shutil.which("gocryptfs")):
+                continue
+            names.append(cls.name)
+            fs = cls(work, bindir)
+            try:
+                results[cls.name] = [one_run(fs, work, source, size_mb, num_micro) for _ in range(args.runs)]
+                if cls is Bazil:
+                    memory = fs.memory()
+            finally:
+                fs.close()
+        table(results, names)
+        if "bazil" in names:
+            print("peak memory, MiB:", ", ".join(f"{k} {v}" for k, v in sorted(memory.items())))
+    finally:
+        if loop:
+            subprocess.run(["umount", work], check=False)
+            subprocess.run(["losetup", "-d", loop], check=False)
+        shutil.rmtree(base, ignore_errors=True)
+        shutil.rmtree(source, ignore_errors=True)
+
+
+sys.exit(main())
