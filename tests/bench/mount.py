@@ -60,7 +60,7 @@ class Gocryptfs:
         self.mount()
 
     def mount(self):
-        sh("gocryptfs", "-q", "-passfile", self.password, self.back, self.dir)
+        sh("gocryptfs", "-q", "-nosyslog", "-passfile", self.password, self.back, self.dir)
 
     def remount(self):
         sh("fusermount3", "-u", self.dir)
