@@ -12,11 +12,28 @@
 
 static const char digits[] = "0123456789abcdef";
 
-static bool is_control(const unsigned char *p)
+/* Length of the UTF-8 sequence at p (RFC 3629) that a terminal shows as a character, 0 when it is
+ * none. */
+static size_t printable(const unsigned char *p)
 {
-	if (*p == 0xc2)
-		return p[1] >= 0x80 && p[1] <= 0x9f;
-	return *p < 0x20 || *p == 0x7f;
+	static const struct {
+		unsigned char mask, lead, len;
+	} forms[] = { { 0xe0, 0xc0, 2 }, { 0xf0, 0xe0, 3 }, { 0xf8, 0xf0, 4 } };
+
+	if (*p < 0x80)
+		return *p >= 0x20 && *p != 0x7f;
+	if (*p == 0xc2 && p[1] <= 0x9f) /* C1 control characters */
+		return 0;
+	for (size_t i = 0; i < 3; i++) {
+		size_t len = 1;
+
+		if ((*p & forms[i].mask) != forms[i].lead)
+			continue;
+		while (len < forms[i].len && (p[len] & 0xc0) == 0x80)
+			len++;
+		return len == forms[i].len ? len : 0;
+	}
+	return 0;
 }
 
 char *cli_escape(const char *text)
@@ -26,15 +43,19 @@ char *cli_escape(const char *text)
 
 	if (!ret)
 		abort();
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-		if (!is_control(p)) {
-			*o++ = (char)*p;
+	for (const unsigned char *p = (const unsigned char *)text; *p;) {
+		size_t len = printable(p);
+
+		if (len) {
+			memcpy(o, p, len);
+			o += len;
+			p += len;
 			continue;
 		}
 		*o++ = '\\';
 		*o++ = 'x';
 		*o++ = digits[*p >> 4];
-		*o++ = digits[*p & 15];
+		*o++ = digits[*p++ & 15];
 	}
 	*o = '\0';
 	return ret;

@@ -20,8 +20,8 @@ int cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_request_error(const char *what, int err, const char *text);
 
 /*
- * Escapes control characters (C0, DEL, and C1 in UTF-8) as \xNN. Returns a malloc'ed string, never
- * NULL.
+ * Escapes control characters (C0, DEL, C1) and what is not UTF-8 as \xNN. Returns a malloc'ed
+ * string, never NULL.
  */
 char *cli_escape(const char *text);
 

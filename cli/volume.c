@@ -228,6 +228,12 @@ int cli_volume_connect(struct cli *cli)
 	return r < 0 ? cli_request_error("volume connect", r, ipc_chan_error(cli->chan)) : CLI_OK;
 }
 
+static void sync_progress(
+	void *arg, uint64_t serial, uint64_t done, uint64_t total, const char *text)
+{
+	cli_progress(arg, done, total, text);
+}
+
 int cli_volume_sync(struct cli *cli)
 {
 	struct ctl_volume_sync req = { .volume = cli->argv[0], .peer = cli->argv[1] };
@@ -236,6 +242,7 @@ int cli_volume_sync(struct cli *cli)
 
 	if (r != CLI_OK)
 		return r;
+	ipc_chan_on_progress(cli->chan, sync_progress, cli->argv[0]);
 	r = ctl_volume_sync_wait(cli->chan, &req, CLI_LONG_TIMEOUT_MS, &reply);
 	cli_progress_end();
 	if (r < 0)
