@@ -1,0 +1,213 @@
+/* Data chunks: the convergent objects of cas/object.h. */
+#include "cas/bytes.h"
+#include "cas/object.h"
+#include "cas/object_header.h"
+#include "cas/pad.h"
+#include "cas/suite_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define PAYLOAD (CAS_OBJECT_HEADER)
+#define STORED	(CAS_OBJECT_HEADER + CAS_CHUNK_HEAD)
+
+enum compression {
+	COMPRESSION_NONE = 0,
+	COMPRESSION_ZSTD = 1,
+};
+
+static const uint8_t zero_nonce[12];
+
+size_t cas_chunk_bound(size_t len)
+{
+	return CAS_OBJECT_HEADER + cas_pad_object(CAS_CHUNK_HEAD + len) + CAS_OBJECT_TAG;
+}
+
+/*
+ * Do four samples of 1 KiB look like noise: media, archives, encrypted files? Counts pairs of equal
+ * bytes: n^2 / 256 of them for uniform bytes, and 5 % more at 7.93 bits a byte. Noise that repeats
+ * within a chunk is taken for noise; that costs space, not correctness.
+ */
+static bool looks_random(const uint8_t *data, size_t len)
+{
+	enum { SLICE = 1024, NUM = 4 };
+	uint32_t counts[256] = { 0 };
+	uint64_t pairs = 0, n = (uint64_t)NUM * SLICE;
+
+	if (len < (size_t)n)
+		return false;
+	for (size_t s = 0; s < NUM; s++) {
+		const uint8_t *p = data + (len - SLICE) / (NUM - 1) * s;
+
+		for (size_t i = 0; i < SLICE; i++)
+			counts[p[i]]++;
+	}
+	for (size_t i = 0; i < 256; i++)
+		pairs += (uint64_t)counts[i] * (counts[i] - (counts[i] > 0));
+	return pairs <= n * n / 256 + n * n / 256 / 20;
+}
+
+/* Bytes written to out, or 0 when it is not worth it: less than 5 % gained. */
+static size_t compress(
+	struct cas_suite *suite, int level, const uint8_t *plain, size_t len, uint8_t *out)
+{
+	size_t n;
+
+	/* Padding makes all that is this small the same size. */
+	if (CAS_CHUNK_HEAD + len <= CAS_PAD_MIN || looks_random(plain, len))
+		return 0;
+	ZSTD_CCtx_setParameter(suite->compressor, ZSTD_c_compressionLevel, level);
+	/* The bound makes zstd give up as soon as the gain is out of reach. */
+	n = ZSTD_compress2(suite->compressor, out, len - len / 20 - 1, plain, len);
+	return ZSTD_isError(n) ? 0 : n;
+}
+
+int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, size_t len, void *buf,
+	size_t buf_size, size_t *ret_len, struct cas_hash *ret_h)
+{
+	uint8_t *p = buf;
+	size_t stored = 0, padded;
+	int r;
+
+	if (len < 1 || len > CAS_CHUNK_PLAIN_MAX || level < 0 || level > 19)
+		return -EINVAL;
+	if (buf_size < cas_chunk_bound(len))
+		return -EMSGSIZE;
+	if (level > 0) {
+		r = cas_suite_need_compressor(suite);
+		if (r < 0)
+			return r;
+		stored = compress(suite, level, plain, len, p + STORED);
+	}
+	memset(p + PAYLOAD, 0, CAS_CHUNK_HEAD);
+	p[PAYLOAD + 4] = stored ? COMPRESSION_ZSTD : COMPRESSION_NONE;
+	if (!stored) {
+		memcpy(p + STORED, plain, len);
+		stored = len;
+	}
+	cas_object_header(CAS_TYPE_CHUNK, p);
+	cas_put_le32(p + PAYLOAD, (uint32_t)len);
+	cas_put_le32(p + PAYLOAD + 8, (uint32_t)stored);
+	padded = cas_pad_object(CAS_CHUNK_HEAD + stored);
+	memset(p + STORED + stored, 0, padded - CAS_CHUNK_HEAD - stored);
+	cas_suite_sha256(suite, p, CAS_OBJECT_HEADER + padded, ret_h->b);
+	*ret_len = CAS_OBJECT_HEADER + padded + CAS_OBJECT_TAG;
+	return 0;
+}
+
+void cas_chunk_seal(struct cas_suite *suite, const void *buf, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], void *out, struct cas_id *ret_id)
+{
+	const uint8_t *p = buf;
+	uint8_t *o = out;
+	size_t payload = len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG;
+	int n = 0;
+
+	if (len < CAS_OBJECT_MIN || len > CAS_OBJECT_MAX)
+		abort();
+	if (EVP_EncryptInit_ex2(suite->sealer, NULL, key, zero_nonce, NULL) != 1 ||
+		EVP_EncryptUpdate(suite->sealer, NULL, &n, p, CAS_OBJECT_HEADER) != 1 ||
+		EVP_EncryptUpdate(suite->sealer, o + PAYLOAD, &n, p + PAYLOAD, (int)payload) != 1 ||
+		EVP_EncryptFinal_ex(suite->sealer, o + PAYLOAD + n, &n) != 1 ||
+		EVP_CIPHER_CTX_ctrl(suite->sealer, EVP_CTRL_AEAD_GET_TAG, CAS_OBJECT_TAG,
+			o + PAYLOAD + payload) != 1)
+		abort();
+	if (o != p)
+		memcpy(o, p, CAS_OBJECT_HEADER);
+	if (ret_id)
+		cas_id_of(suite, out, len, ret_id);
+}
+
+/* sealed -> header and payload in scratch. */
+static int decrypt(
+	struct cas_suite *suite, const uint8_t *sealed, size_t len, const uint8_t key[CAS_KEY_SIZE])
+{
+	size_t payload = len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG;
+	uint8_t *plain = suite->scratch, tag[CAS_OBJECT_TAG];
+	int n = 0;
+
+	memcpy(plain, sealed, CAS_OBJECT_HEADER);
+	memcpy(tag, sealed + PAYLOAD + payload, sizeof(tag));
+	if (EVP_DecryptInit_ex2(suite->opener, NULL, key, zero_nonce, NULL) != 1 ||
+		EVP_CIPHER_CTX_ctrl(suite->opener, EVP_CTRL_AEAD_SET_TAG, sizeof(tag), tag) != 1 ||
+		EVP_DecryptUpdate(suite->opener, NULL, &n, plain, CAS_OBJECT_HEADER) != 1 ||
+		EVP_DecryptUpdate(
+			suite->opener, plain + PAYLOAD, &n, sealed + PAYLOAD, (int)payload) != 1)
+		return -EBADMSG;
+	return EVP_DecryptFinal_ex(suite->opener, plain + PAYLOAD + n, &n) == 1 ? 0 : -EBADMSG;
+}
+
+static int decompress(struct cas_suite *suite, const uint8_t *stored, size_t stored_len, void *out,
+	size_t plain_len)
+{
+	size_t n;
+	int r = cas_suite_need_decompressor(suite);
+
+	if (r < 0)
+		return r;
+	/* One zstd frame and nothing else: no skippable frames, no legacy formats. */
+	if (stored_len < 4 || cas_get_le32(stored) != ZSTD_MAGICNUMBER)
+		return -EBADMSG;
+	n = ZSTD_findFrameCompressedSize(stored, stored_len);
+	if (ZSTD_isError(n) || n != stored_len)
+		return -EBADMSG;
+	n = ZSTD_decompressDCtx(suite->decompressor, out, plain_len, stored, stored_len);
+	return ZSTD_isError(n) || n != plain_len ? -EBADMSG : 0;
+}
+
+/* header and payload are authentic; the sealing side may still be wrong, or hostile. */
+static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void *out,
+	size_t out_size, size_t *ret_len)
+{
+	size_t plain_len = cas_get_le32(p + PAYLOAD);
+	size_t stored_len = cas_get_le32(p + PAYLOAD + 8);
+	uint8_t compression = p[PAYLOAD + 4];
+	int r = 0;
+
+	if (plain_len < 1 || plain_len > CAS_CHUNK_PLAIN_MAX || stored_len < 1 ||
+		stored_len > plain_len || !cas_all_zero(p + PAYLOAD + 5, 3))
+		return -EBADMSG;
+	if (cas_pad_object(CAS_CHUNK_HEAD + stored_len) != padded ||
+		!cas_all_zero(p + STORED + stored_len, padded - CAS_CHUNK_HEAD - stored_len))
+		return -EBADMSG;
+	if (plain_len > out_size)
+		return -EMSGSIZE;
+	if (compression == COMPRESSION_ZSTD)
+		r = decompress(suite, p + STORED, stored_len, out, plain_len);
+	else if (compression != COMPRESSION_NONE)
+		r = -EPROTONOSUPPORT;
+	else if (stored_len != plain_len)
+		r = -EBADMSG;
+	else
+		memcpy(out, p + STORED, plain_len);
+	if (r == 0)
+		*ret_len = plain_len;
+	return r;
+}
+
+int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
+	size_t *ret_len)
+{
+	struct cas_hash found;
+	enum cas_type type;
+	size_t padded;
+	int r;
+
+	r = cas_object_check(sealed, len, &type);
+	if (r < 0)
+		return r;
+	if (type != CAS_TYPE_CHUNK)
+		return -EBADMSG;
+	r = cas_suite_need_scratch(suite);
+	if (r < 0)
+		return r;
+	r = decrypt(suite, sealed, len, key);
+	if (r < 0)
+		return r;
+	padded = len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG;
+	cas_suite_sha256(suite, suite->scratch, CAS_OBJECT_HEADER + padded, found.b);
+	if (CRYPTO_memcmp(found.b, h->b, sizeof(found.b)) != 0)
+		return -EILSEQ;
+	return unpack(suite, suite->scratch, padded, out, out_size, ret_len);
+}
