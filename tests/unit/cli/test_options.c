@@ -35,7 +35,8 @@ struct parsed {
 static void parse(struct parsed *p, const char *line)
 {
 	static char buf[512];
-	char *argv[16] = { "bazil" };
+	static char self[] = "bazil", empty[] = "";
+	char *argv[16] = { self };
 	int argc = 1;
 
 	memset(p, 0, sizeof(*p));
@@ -44,7 +45,7 @@ static void parse(struct parsed *p, const char *line)
 		char *end = strchr(s, ' ');
 		if (end)
 			*end++ = '\0';
-		argv[argc++] = strcmp(s, "~") == 0 ? "" : s;
+		argv[argc++] = strcmp(s, "~") == 0 ? empty : s;
 		s = end;
 	}
 	p->status = cli_parse(&p->cli, argc, argv, p->words, commands, 4, &p->command);
