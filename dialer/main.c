@@ -3,6 +3,7 @@
  * connected sockets to syncd, which sits in an empty network namespace.
  */
 #include <errno.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -58,9 +59,19 @@ void on_dial_peer(struct dial_server *self, struct ipc_call *call, const struct 
 
 static int prepare(void *arg, struct worker *worker)
 {
+	struct addrinfo *list = NULL;
+
+	((struct dial_server *)arg)->worker = worker;
+	/* Modules of the resolver are loaded at its first use; inside nothing can be loaded. */
+	if (getaddrinfo("localhost", NULL, NULL, &list) == 0)
+		freeaddrinfo(list);
+	return 0;
+}
+
+static int entered(void *arg, struct worker *worker)
+{
 	struct dial_server *self = arg;
 
-	self->worker = worker;
 	return resolver_start(&self->resolver, worker_loop(worker));
 }
 
@@ -121,9 +132,11 @@ static void status(void *arg, struct ipc_call *call)
 int main(void)
 {
 	static const struct worker_role role = { "dialer", SANDBOX_DIALER };
-	static const struct worker_ops ops = {
-		.prepare = prepare, .edge = edge, .addresses = addresses, .status = status
-	};
+	static const struct worker_ops ops = { .prepare = prepare,
+		.entered = entered,
+		.edge = edge,
+		.addresses = addresses,
+		.status = status };
 	struct dial_server self = { 0 };
 
 	return worker_run(&role, &ops, &self);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -288,7 +289,7 @@ static int load_filter(const struct sandbox_table *table)
 	r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
-	/* Threads that prepare() has made are inside too. */
+	/* A thread that slipped in would be inside too. */
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	/* A binary tree instead of a list: a read(2) costs 4 comparisons, not 60. */
@@ -319,6 +320,14 @@ static int enter_seccomp(struct entering *e)
 	return 0;
 }
 
+/* Other threads would keep their root, their capabilities and their rights to files. */
+static bool has_threads(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 3;
+}
+
 int sandbox_enter(
 	enum sandbox_profile profile, uint32_t without, int dir_fd, struct sandbox_report *ret)
 {
@@ -326,6 +335,8 @@ int sandbox_enter(
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
+	if (has_threads())
+		return -EBUSY;
 	if (getpid() == 1)
 		ret->layers |= SANDBOX_PID_NS;
 	r = enter_undumpable(&e);

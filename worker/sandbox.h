@@ -12,6 +12,8 @@
  * `bazil server status` shows it. Only a layer that every Linux has (no_new_privs, seccomp,
  * limits, not dumpable) makes sandbox_enter() fail.
  *
+ * The process has one thread when it enters (-EBUSY): layers of one thread are none.
+ *
  * After it: no files (stored and keyd: relative to fd 4 only, and the directory is also "/"); no
  * new sockets (but the dialer's); no executable memory; no exec, fork, kill, ptrace. Threads may be
  * made by roles whose profile says so; make them with the default attributes or smaller stacks.

@@ -206,7 +206,7 @@ static int enter(struct worker *worker)
 	r = sandbox_enter(worker->role->profile, 0, dir_fd, &worker->report);
 	if (r < 0)
 		return log_error_errno(r, "sandbox");
-	return 0;
+	return worker->ops->entered ? worker->ops->entered(worker->self, worker) : 0;
 }
 
 int worker_run(const struct worker_role *role, const struct worker_ops *ops, void *self)

@@ -6,8 +6,8 @@
  *	return worker_run(&role, &ops, &state);
  *
  * worker_run() does, in this order: not dumpable, log, the event loop; ops->prepare(); the sandbox
- * (worker/sandbox.h); the work channel and work_ready; the loop. It returns main()'s exit status
- *after worker_stopped(), worker_exit(), or when the supervisor died.
+ * (worker/sandbox.h); ops->entered(); the work channel and work_ready; the loop. It returns
+ *main()'s exit status after worker_stopped(), worker_exit(), or when the supervisor died.
  *
  * Descriptors: 0 is /dev/null, 1 and 2 the log pipe, 3 the work channel, and for keyd and stored
  * WORKER_DIR_FD their directory: open everything relative to it. Nothing else is open.
@@ -17,8 +17,8 @@
  *	work_begin_reply(call, &(struct work_begin_reply){ 0 });
  *	ipc_call_fail(call, -ENOSPC, "store: %s: the disk is full: ...", ...);
  *
- * A callback that is NULL: prepare, begin, status: nothing to do, answered well; stop: the worker
- *just exits; edge, mount, listener, addresses, attach, detach: refused with -EOPNOTSUPP.
+ * A callback that is NULL: prepare, entered, begin, status: nothing to do, answered well; stop: the
+ *worker just exits; edge, mount, listener, addresses, attach, detach: refused with -EOPNOTSUPP.
  *
  * Death of the supervisor (end of file on the work channel): ops->stop(self, NULL); the worker
  *makes durable what it can and calls worker_stopped(worker, NULL) within 5 seconds, else it is
@@ -48,11 +48,14 @@ struct worker_role {
 
 struct worker_ops {
 	/*
-	 * Before the sandbox: everything that opens files, makes threads or loads libraries on
-	 * first use (sodium_init, OPENSSL_init_crypto, the worker's threads). Keep `worker`; its
-	 * loop is there, its channel is not. Returns 0 or -errno after logging why.
+	 * Before the sandbox: everything that opens files or loads libraries on first use
+	 * (sodium_init, OPENSSL_init_crypto). No threads: namespaces, capabilities and Landlock are
+	 * a thread's, so one made here would stay outside; the sandbox refuses that. Keep `worker`;
+	 * its loop is there, its channel is not. Returns 0 or -errno after logging why.
 	 */
 	int (*prepare)(void *self, struct worker *worker);
+	/* The sandbox is closed, nothing was heard yet: make threads now or later. 0 or -errno. */
+	int (*entered)(void *self, struct worker *worker);
 	/*
 	 * Opens a channel on req->fd and so on: take fds by IPC_TAKE_FD(req->fd); the others are
 	 * closed after the call. A new edge with the kind and id of an old one replaces it. Comes
