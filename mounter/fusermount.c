@@ -49,9 +49,10 @@ static void clean_name(char *ret, size_t size, const char *name)
 	ret[n] = '\0';
 }
 
-static void exec_child(const char *path, char *const argv[], int comm, int errors)
+static void exec_child(const char *path, const char *const argv[], int comm, int errors)
 {
-	static char *const env[] = { "_FUSE_COMMFD=3", "PATH=/usr/bin:/bin", "LC_ALL=C", NULL };
+	static const char *const env[] = { "_FUSE_COMMFD=3", "PATH=/usr/bin:/bin", "LC_ALL=C",
+		NULL };
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -68,11 +69,11 @@ static void exec_child(const char *path, char *const argv[], int comm, int error
 	if (comm >= 0)
 		dup2(comm, COMM_FD);
 	close_range(comm >= 0 ? COMM_FD + 1 : COMM_FD, ~0u, 0);
-	execve(path, argv, env);
+	execve(path, (char *const *)argv, (char *const *)env);
 	_exit(127);
 }
 
-static int start(struct child *c, char *const argv[], bool with_comm)
+static int start(struct child *c, const char *const argv[], bool with_comm)
 {
 	_cleanup_(closep) int comm = -1, errors = -1;
 	int pair[2], pipes[2];
@@ -176,7 +177,7 @@ int fusermount_mount(const char *path, const char *volume, bool read_only, bool 
 	int *ret_fuse, char why[FUSERMOUNT_WHY])
 {
 	char name[65], options[256];
-	char *argv[] = { NULL, "-o", options, "--", (char *)path, NULL };
+	const char *argv[] = { NULL, "-o", options, "--", path, NULL };
 	struct child c;
 	int fd, r = check_installed(why);
 
@@ -186,7 +187,7 @@ int fusermount_mount(const char *path, const char *volume, bool read_only, bool 
 	snprintf(options, sizeof(options),
 		"fsname=bazil:%s,subtype=bazil,default_permissions,nosuid,nodev%s%s", name,
 		read_only ? ",ro" : ",rw", allow_other ? ",allow_other" : "");
-	argv[0] = (char *)program();
+	argv[0] = program();
 	r = start(&c, argv, true);
 	if (r < 0) {
 		snprintf(why, FUSERMOUNT_WHY, "fusermount3: %s", strerror(-r));
@@ -209,7 +210,7 @@ int fusermount_mount(const char *path, const char *volume, bool read_only, bool 
 
 int fusermount_unmount(const char *path, bool lazy, char why[FUSERMOUNT_WHY])
 {
-	char *argv[] = { NULL, lazy ? "-uz" : "-u", "--", (char *)path, NULL };
+	const char *argv[] = { NULL, lazy ? "-uz" : "-u", "--", path, NULL };
 	struct child c;
 	int r;
 
@@ -217,7 +218,7 @@ int fusermount_unmount(const char *path, bool lazy, char why[FUSERMOUNT_WHY])
 		snprintf(why, FUSERMOUNT_WHY, "nothing is mounted there");
 		return -ENOENT;
 	}
-	argv[0] = (char *)program();
+	argv[0] = program();
 	if (!argv[0])
 		return check_installed(why);
 	r = start(&c, argv, false);
