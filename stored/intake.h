@@ -19,31 +19,27 @@
  * INTAKE_BATCH    struct intake_batch | num_ops times { struct intake_op | bytes | zeros to 8 }
  *   An atomic group of changes to the volume of the edge. Little-endian, every op starts on a
  *   multiple of 8 within the entry.
- *   INTAKE_PUT      bytes: a packed record (tree/record.h). stored stamps it: replica and epoch
- * must be 1 (a record with less does not parse), lamport 0. The put replaces the elements of its
- * register that the writer has seen: those written here, and those that came with pull number
- * `view` or an earlier one. Later ones stay beside it, so that nothing unseen is overwritten.
- *   INTAKE_REMOVE   bytes: a packed register key (tree_key_pack). Removes the elements that the
- *                   writer has seen, in the same sense. A key that is not there is no error.
- *   One batch holds at most one op for a register.
+ *   INTAKE_PUT      bytes: a packed record (tree/record.h). stored stamps it: replica, epoch and
+ * lamport are 1 in the ring. The put replaces the elements of its register that the writer has
+ * seen: those written here, and those that came with pull number `view` or an earlier one. Later
+ * ones stay beside it, so that nothing unseen is overwritten. INTAKE_REMOVE   bytes: a packed
+ * register key (tree_key_pack). Removes the elements that the writer has seen, in the same sense. A
+ * key that is not there is no error. One batch holds at most one op for a register.
  *
  * What a batch should hold (the rules of tree/merge.h for local writers, as mountd sees them):
- *   create    PUT attr, PUT body (files), PUT link. The first link of a new inode takes the inode's
- *             own number as its link id (directories must): it then costs one row less.
- *   rename    PUT link with the same link id, and REMOVE of the link that it replaces, if any.
- *   unlink    REMOVE link. When it was the last link stored sets the inode's records aside,
- * invisible for peers: store_inode still finds them, PUTs to them still work, until mountd REMOVEs
- *             the attr (at the last forget, or for what store_orphans lists after a restart).
- * REMOVE of link and attr in one batch drops the file at once: do so when nobody has it open. rmdir
- * as unlink: REMOVE link and REMOVE attr. If a pull put something into the directory that mountd
- * has not seen, both are ignored, the directory stays, and store_changed says so. REMOVE attr of an
- * inode without a link drops its body and xattrs as well. REMOVE attr of an inode that still has a
- * link is ignored (a pull gave it one). A PUT into an inode or below a directory that a pull
- * removed brings the inode back as it was.
+ *   create    PUT attr, PUT body (files), PUT link. A directory's link id is its own number, a
+ * file's links have numbers of their own, out of the same ranges (store_oids). rename    PUT link
+ * with the same link id, and REMOVE of the link that it replaces, if any. unlink    REMOVE link.
+ * When it was the last link stored sets the inode's records aside, invisible for peers: store_inode
+ * still finds them, PUTs to them still work, until mountd REMOVEs the attr (at the last forget, or
+ * for what store_orphans lists after a restart). REMOVE of link and attr in one batch drops the
+ * file at once: do so when nobody has it open. rmdir as unlink: REMOVE link and REMOVE attr. If a
+ * pull put something into the directory that mountd has not seen, both are ignored, the directory
+ * stays, and store_changed says so. REMOVE attr of an inode without a link drops its body and
+ * xattrs as well. REMOVE attr of an inode that still has a link is ignored (a pull gave it one). A
+ * PUT into an inode or below a directory that a pull removed brings the inode back as it was.
  *
- * unique: the FUSE request that the batch answers, 0 for none. stored keeps it in its log and does
- * nothing else with it: mountd finds what it had published by walking the ring backwards from its
- * own notes.
+ * unique: the FUSE request that the batch answers, 0 for none. stored only keeps it in its log.
  *
  * A malformed entry (unknown type, wrong length, record that does not parse, ids that this store
  * never gave out) is a broken mountd: stored closes the edge and takes nothing more from it.
