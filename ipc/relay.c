@@ -68,6 +68,14 @@ int ipc_relay(struct ipc_call *call, struct ipc_chan *to)
 	return 0;
 }
 
+int ipc_call_peek(const struct ipc_call *call, struct ipc_reader *ret)
+{
+	if (!call->msg)
+		return -EINVAL;
+	ipc_reader_init(ret, call->msg->data + IPC_HEADER_LEN, call->msg->len - IPC_HEADER_LEN);
+	return 0;
+}
+
 int ipc_call_dispatch(struct ipc_call *call, const struct ipc_service *service, void *self)
 {
 	struct chan_msg *m = call->msg;
