@@ -27,7 +27,7 @@ MAY_INCLUDE = {
     "keyd": {"ipc", "worker", "cas", "noise"},
     "stored": {"ipc", "worker", "cas", "tree"},
     "mountd": {"ipc", "worker", "cas", "tree", "stored/intake.h"},
-    "syncd": {"ipc", "worker", "noise", "cas/id.h", "stored/intake.h"},
+    "syncd": {"ipc", "worker", "noise", "cas/id.h", "cas/suite.h", "stored/intake.h"},
     "supervisor": {"ipc", "worker"},
     "mounter": {"ipc", "worker"},
     "dialer": {"ipc", "worker"},
