@@ -1,0 +1,298 @@
+#define FUSE_USE_VERSION 314
+#include "mountd/changed.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/chan.h"
+#include "ipc/store.gen.h"
+#include "mountd/contents.h"
+#include "mountd/dir.h"
+#include "mountd/load.h"
+#include "mountd/mountd.h"
+
+#define NOTIFY_INC_EPOCH 8
+
+/* Something to tell the kernel. name NULL: the inode itself; oid 0: all names. */
+struct told {
+	struct told *next;
+	uint64_t oid;
+	size_t name_len;
+	char *name;
+};
+
+/* A notice that came while a handler was waiting. */
+struct held {
+	struct held *next;
+	struct store_changed msg;
+};
+
+struct changed {
+	struct mountd *m;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct told *first, **last; /* under the lock */
+	bool stop;
+	struct held *held, **held_last; /* the main thread's */
+	ev_timer timer;
+};
+
+static void notify(struct mountd *m, const struct told *told)
+{
+	struct fuse_out_header epoch = { .len = sizeof(epoch), .error = NOTIFY_INC_EPOCH };
+
+	/* Errors are not ours: ENOENT (the kernel does not know it), EINVAL (an old kernel). */
+	if (told->oid == 0)
+		(void)!write(m->session.fd, &epoch, sizeof(epoch));
+	else if (told->name != NULL)
+		(void)fuse_lowlevel_notify_inval_entry(
+			m->session.se, told->oid, told->name, told->name_len);
+	else
+		(void)fuse_lowlevel_notify_inval_inode(m->session.se, told->oid, 0, 0);
+}
+
+static void *changed_main(void *arg)
+{
+	struct changed *changed = arg;
+
+	pthread_mutex_lock(&changed->lock);
+	for (;;) {
+		struct told *told;
+
+		while (changed->first == NULL && !changed->stop)
+			pthread_cond_wait(&changed->wake, &changed->lock);
+		if (changed->stop)
+			break;
+		told = changed->first;
+		changed->first = told->next;
+		if (changed->first == NULL)
+			changed->last = &changed->first;
+		pthread_mutex_unlock(&changed->lock);
+		notify(changed->m, told);
+		free(told->name);
+		free(told);
+		pthread_mutex_lock(&changed->lock);
+	}
+	pthread_mutex_unlock(&changed->lock);
+	return NULL;
+}
+
+int changed_new(struct changed **ret, struct mountd *m)
+{
+	struct changed *changed = calloc(1, sizeof(*changed));
+	sigset_t all, old;
+	int r;
+
+	if (changed == NULL)
+		return -ENOMEM;
+	changed->m = m;
+	changed->last = &changed->first;
+	changed->held_last = &changed->held;
+	pthread_mutex_init(&changed->lock, NULL);
+	pthread_cond_init(&changed->wake, NULL);
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	r = -pthread_create(&changed->thread, NULL, changed_main, changed);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	*ret = changed;
+	return r;
+}
+
+void changed_free(struct changed *changed)
+{
+	if (changed == NULL)
+		return;
+	pthread_mutex_lock(&changed->lock);
+	changed->stop = true;
+	pthread_cond_signal(&changed->wake);
+	pthread_mutex_unlock(&changed->lock);
+	pthread_join(changed->thread, NULL);
+	free(changed);
+}
+
+static void tell(struct changed *changed, uint64_t oid, const char *name, size_t len)
+{
+	struct told *told = calloc(1, sizeof(*told));
+
+	if (told == NULL)
+		abort();
+	told->oid = oid;
+	if (name != NULL) {
+		told->name = strndup(name, len);
+		told->name_len = len;
+		if (told->name == NULL)
+			abort();
+	}
+	pthread_mutex_lock(&changed->lock);
+	*changed->last = told;
+	changed->last = &told->next;
+	pthread_cond_signal(&changed->wake);
+	pthread_mutex_unlock(&changed->lock);
+}
+
+static void drop_names(struct mountd *m, struct inode *inode)
+{
+	if (inode->dir == NULL)
+		return;
+	m->num_names -= inode->dir->num;
+	dir_clear(inode->dir);
+}
+
+/* Loads attr and counts anew while unstored bytes stay on top of the old contents: what was
+ * pulled stays beside them, see `view` in stored/intake.h. */
+static void refresh(struct mountd *m, struct inode *inode)
+{
+	struct inode *fresh, old = *inode;
+	uint64_t oid = inode->oid;
+
+	/* Under a number that is nobody's, the old one is out of the way of its successor. */
+	inode_rename(&m->inodes, inode, UINT64_MAX);
+	if (load_inode(m, oid, &fresh) == 0) {
+		free(inode->attr.symlink);
+		inode->attr = fresh->attr;
+		fresh->attr.symlink = NULL;
+		inode->nlink = fresh->nlink;
+		inode->entries = fresh->entries;
+		inode->subdirs = fresh->subdirs;
+		inode->num_xattrs = fresh->num_xattrs;
+		if (old.head == DIRTY_NO_HEAD) {
+			free(inode->body.data);
+			inode->body = fresh->body;
+			inode->has_body = fresh->has_body;
+			fresh->body.data = NULL;
+			contents_reset(inode);
+		}
+		inode_drop(&m->inodes, fresh);
+	} else {
+		inode->nlink = 0;
+	}
+	inode_rename(&m->inodes, inode, oid);
+}
+
+static void forget_inode(struct mountd *m, uint64_t oid)
+{
+	struct inode *inode = inode_find(&m->inodes, oid);
+
+	if (inode == NULL)
+		return;
+	drop_names(m, inode);
+	if (inode->pins > 0 || inode->head != DIRTY_NO_HEAD || inode->nlink == 0)
+		refresh(m, inode);
+	else
+		inode_drop(&m->inodes, inode);
+}
+
+static void link_changed(struct changed *changed, const struct store_change *change)
+{
+	struct mountd *m = changed->m;
+	struct inode *dir = inode_find(&m->inodes, change->parent);
+	struct dirent_entry *entry = NULL;
+	char name[SEALED_NAME_MAX + 1];
+	bool known = false;
+
+	if (dir != NULL && dir->dir != NULL)
+		entry = dir_find_lid(dir->dir, change->id);
+	if (entry != NULL) {
+		known = true;
+		tell(changed, change->parent, entry->name, entry->name_len);
+	}
+	forget_inode(m, change->parent);
+	/* A name that came: the kernel may remember that it is not there. */
+	if (load_dir(m, change->parent, &dir) == 0 && load_tag(m, dir, change->tag, name) == 0) {
+		known = true;
+		tell(changed, change->parent, name, strlen(name));
+	}
+	if (!known)
+		tell(changed, 0, NULL, 0);
+	tell(changed, change->parent, NULL, 0);
+}
+
+static void apply(struct changed *changed, const struct store_changed *msg)
+{
+	struct mountd *m = changed->m;
+
+	m->view = msg->view;
+	if (msg->all) {
+		for (struct inode *inode = m->inodes.newest.newer, *next;
+			inode != &m->inodes.newest; inode = next) {
+			next = inode->newer;
+			if (inode->pins == 0 && inode->head == DIRTY_NO_HEAD && inode->nlink > 0)
+				tell(changed, inode->oid, NULL, 0);
+			else if (inode->oid != UINT64_MAX)
+				refresh(m, inode);
+			drop_names(m, inode);
+		}
+		inodes_drop_clean(&m->inodes);
+		tell(changed, 0, NULL, 0);
+		return;
+	}
+	for (size_t i = 0; i < msg->num_changes; i++) {
+		const struct store_change *change = &msg->changes[i];
+
+		if (change->kind == TREE_LINK) {
+			link_changed(changed, change);
+		} else {
+			forget_inode(m, change->id);
+			tell(changed, change->id, NULL, 0);
+		}
+	}
+}
+
+static void apply_held(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct changed *changed = timer->data;
+	struct mountd *m = changed->m;
+	struct held *held;
+
+	if (m->nested > 0)
+		return; /* the timer repeats */
+	ev_timer_stop(loop, timer);
+	while ((held = changed->held) != NULL) {
+		changed->held = held->next;
+		if (changed->held == NULL)
+			changed->held_last = &changed->held;
+		apply(changed, &held->msg);
+		free(held->msg.changes);
+		free(held);
+	}
+}
+
+/* Kept and applied from the loop: a handler that waits for stored must find what it looked at. */
+void on_store_changed(struct store_client *self, const struct store_changed *msg)
+{
+	struct mountd *m = self->m;
+	struct changed *changed = m->changed;
+	struct held *held;
+
+	if (!m->is_mounted) {
+		m->view = msg->view;
+		return;
+	}
+	held = calloc(1, sizeof(*held));
+	if (held == NULL)
+		abort();
+	held->msg = *msg;
+	held->msg.changes = calloc(msg->num_changes + 1, sizeof(*msg->changes));
+	if (held->msg.changes == NULL)
+		abort();
+	memcpy(held->msg.changes, msg->changes, msg->num_changes * sizeof(*msg->changes));
+	*changed->held_last = held;
+	changed->held_last = &held->next;
+	if (!ev_is_active(&changed->timer)) {
+		ev_timer_init(&changed->timer, apply_held, 0., 0.001);
+		changed->timer.data = changed;
+		ev_timer_start(m->loop, &changed->timer);
+	}
+}
+
+void on_store_room(struct store_client *self, const struct store_room *msg)
+{
+	/* Waking the loop was all: whoever waits for room looks again. */
+}

@@ -1,0 +1,22 @@
+/*
+ * What a pull changed must be forgotten: first here, then by the kernel. Telling the kernel can
+ * block until it has written or read pages, for which it may need answers from us; so a thread does
+ * it that does nothing else and holds nothing.
+ *
+ * Names that are known are invalidated one by one. Of a link that is gone only a keyed tag is told;
+ * when its name is not cached here any more, the kernel is told to look up every name again when
+ * it next needs it (FUSE_NOTIFY_INC_EPOCH, Linux 6.16). On older kernels names are believed for
+ * a second only (mountd/request.c).
+ */
+#ifndef BAZIL_MOUNTD_CHANGED_H
+#define BAZIL_MOUNTD_CHANGED_H
+
+struct changed;
+struct mountd;
+
+/* Starts the thread: before the sandbox. */
+int changed_new(struct changed **ret, struct mountd *m);
+/* Ends it. The kernel's connection must be closed or answering. */
+void changed_free(struct changed *changed);
+
+#endif

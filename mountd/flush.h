@@ -1,0 +1,50 @@
+/*
+ * Storing what was written: dirty extents are cut into chunks, sealed, put into the manifest, and
+ * the body record is published. After that the slots of the dirty log are free again.
+ *
+ * When: a file has FLUSH_STREAM_BYTES unstored (up to its last content-defined cut: the writer goes
+ * on); the log is full; the change is FLUSH_AGE_S old; fsync; a rename over another file; unmount.
+ *
+ * Order, for a death anywhere: chunks, nodes, body are in the ring in this order; then the head
+ * says that the stored bytes count; then the slots are freed. Until then the slots still say the
+ * same.
+ *
+ * Flushing never reads far bytes. It may need a far manifest node: -EAGAIN, and the inode stays
+ * dirty.
+ */
+#ifndef BAZIL_MOUNTD_FLUSH_H
+#define BAZIL_MOUNTD_FLUSH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cas/id.h"
+
+struct inode;
+struct mountd;
+
+#define FLUSH_STREAM_BYTES (8u << 20)
+#define FLUSH_AGE_S	   2.0
+#define FLUSH_WINDOW	   (4u << 20) /* bytes sealed at a time */
+#define FLUSH_JOBS	   256
+
+/* all: to the last byte, the inode is clean afterwards. Else what is worth it. */
+int flush_inode(struct mountd *m, struct inode *inode, bool all);
+/* Every dirty inode; goes on after an error and returns the first. */
+int flush_all(struct mountd *m);
+/* At least so many slots and one head are free afterwards. -ENOSPC when that cannot be. */
+int flush_make_room(struct mountd *m, uint32_t slots);
+/* Makes [off_in, off_in + len) of one file a part of another by sharing its chunks. -EOPNOTSUPP:
+ * one of them is too small for that. */
+int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inode *out,
+	uint64_t off_out, uint64_t len);
+/* Those that are old enough, for as long as a kernel request may wait. */
+void flush_start_timer(struct mountd *m);
+/* Forgets unstored bytes of an inode that is gone. */
+void flush_forget(struct mountd *m, struct inode *inode);
+
+/* Seals a manifest node and publishes it. */
+int flush_node(struct mountd *m, const uint8_t *node, size_t len, struct cas_id *ret_id);
+
+#endif

@@ -1,0 +1,422 @@
+#include "mountd/load.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ipc/chan.h"
+#include "ipc/store.gen.h"
+#include "mountd/mountd.h"
+#include "tree/view.h"
+
+#define NAMES_MAX (256u << 10) /* in all directories together */
+
+/* A reply's records, one behind the other. */
+struct cursor {
+	const uint8_t *data;
+	size_t len;
+};
+
+static int next_record(struct cursor *cursor, struct tree_record *ret)
+{
+	uint32_t sealed_len;
+	size_t len;
+	int r;
+
+	if (cursor->len < TREE_RECORD_HEAD)
+		return cursor->len == 0 ? -ENOENT : -EBADMSG;
+	memcpy(&sealed_len, cursor->data + 4, sizeof(sealed_len));
+	len = TREE_RECORD_HEAD + (size_t)cursor->data[3] * TREE_REF_SIZE + sealed_len;
+	if (len > cursor->len)
+		return -EBADMSG;
+	r = tree_record_parse(cursor->data, len, ret);
+	if (r < 0)
+		return r;
+	cursor->data += len;
+	cursor->len -= len;
+	return 0;
+}
+
+/* The records of one inode as they come by: the greatest of each register is kept. */
+struct gathered {
+	uint64_t oid;
+	struct tree_record attr, body;
+	bool has_attr, has_body;
+};
+
+static void keep_greatest(struct tree_record *best, bool *has, const struct tree_record *rec)
+{
+	if (!*has || tree_element_compare(&rec->e, &best->e) > 0)
+		*best = *rec;
+	*has = true;
+}
+
+static void gather(struct gathered *gathered, const struct tree_record *rec)
+{
+	if (rec->e.key.id != gathered->oid)
+		*gathered = (struct gathered){ .oid = rec->e.key.id };
+	if (rec->e.key.kind == TREE_ATTR)
+		keep_greatest(&gathered->attr, &gathered->has_attr, rec);
+	else if (rec->e.key.kind == TREE_BODY)
+		keep_greatest(&gathered->body, &gathered->has_body, rec);
+}
+
+static const struct store_node *find_node(const struct store_node *nodes, size_t num, uint64_t oid)
+{
+	for (size_t i = 0; i < num; i++)
+		if (nodes[i].oid == oid)
+			return &nodes[i];
+	return NULL;
+}
+
+/* Makes the inode from its records unless it is cached: what is cached is never older. */
+static int absorb(struct mountd *m, const struct gathered *gathered, const struct store_node *node,
+	struct inode **ret)
+{
+	struct inode *inode = inode_find(&m->inodes, gathered->oid);
+	struct sealed_attr attr = { 0 };
+	struct sealed_body body = { 0 };
+	int r;
+
+	*ret = inode;
+	if (inode != NULL)
+		return 0;
+	if (!gathered->has_attr || node == NULL)
+		return -EBADMSG;
+	r = sealed_get_attr(&m->sealer, &gathered->attr, &attr);
+	if (r == 0 && gathered->has_body) {
+		r = sealed_get_body(&m->sealer, &gathered->body, &body);
+		if (r < 0)
+			free(attr.symlink);
+	}
+	if (r < 0)
+		return r;
+	inode = inode_add(&m->inodes, gathered->oid);
+	inode->attr = attr;
+	inode->body = body;
+	inode->has_body = gathered->has_body;
+	inode->nlink = node->nlink;
+	inode->subdirs = node->subdirs;
+	inode->entries = node->entries;
+	inode->num_xattrs = node->num_xattrs;
+	if (S_ISDIR(attr.mode) && inode->nlink == 0)
+		inode->nlink = 1; /* an empty directory that is gone is never looked up */
+	*ret = inode;
+	return 0;
+}
+
+static int fetch_inode(struct mountd *m, uint64_t oid, struct inode **ret)
+{
+	struct store_inode req = { .oid = oid };
+	struct store_inode_reply reply;
+	struct gathered gathered = { .oid = oid };
+	struct tree_record rec, link = { 0 };
+	struct cursor cursor;
+	bool has_link = false;
+	int r;
+
+	do {
+		r = store_inode_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
+	} while (edge_again(m, r));
+	if (r < 0)
+		return r;
+	cursor = (struct cursor){ reply.records.data, reply.records.len };
+	while ((r = next_record(&cursor, &rec)) == 0)
+		if (rec.e.key.kind == TREE_LINK)
+			keep_greatest(&link, &has_link, &rec);
+		else if (rec.e.key.id == oid)
+			gather(&gathered, &rec);
+	if (r == -ENOENT)
+		r = absorb(m, &gathered, find_node(reply.nodes, reply.num_nodes, oid), ret);
+	if (r == 0 && has_link && inode_is_dir(*ret))
+		(*ret)->parent = link.e.parent;
+	store_inode_reply_release(&reply);
+	return r;
+}
+
+int load_inode(struct mountd *m, uint64_t oid, struct inode **ret)
+{
+	*ret = inode_find(&m->inodes, oid);
+	return *ret != NULL ? 0 : fetch_inode(m, oid, ret);
+}
+
+int load_dir(struct mountd *m, uint64_t oid, struct inode **ret)
+{
+	int r = load_inode(m, oid, ret);
+
+	if (r < 0)
+		return r;
+	if (!inode_is_dir(*ret))
+		return -ENOTDIR;
+	if ((*ret)->dir == NULL)
+		(*ret)->dir = dir_new();
+	return 0;
+}
+
+void load_trim(struct mountd *m)
+{
+	inodes_trim(&m->inodes);
+	/* Names are dropped by whole directories, least recently used first. */
+	for (struct inode *inode = m->inodes.newest.newer;
+		m->num_names > NAMES_MAX && inode != &m->inodes.newest; inode = inode->newer)
+		if (inode->dir != NULL && inode->pins == 0) {
+			m->num_names -= inode->dir->num;
+			dir_free(inode->dir);
+			inode->dir = NULL;
+		}
+}
+
+/* --- names --- */
+
+/* Which of the links of one name is this one? 0: it has the name. */
+static int rank_of(struct mountd *m, const struct sealed_link *link,
+	const uint8_t tag[TREE_TAG_SIZE], uint32_t *ret_rank, uint32_t *ret_replica)
+{
+	struct store_lookup req = { .parent = link->parent };
+	struct store_lookup_reply reply;
+	struct tree_element elements[64], *e;
+	uint32_t ranks[64];
+	struct tree_record rec;
+	struct cursor cursor;
+	size_t num = 0;
+	int r;
+
+	*ret_rank = *ret_replica = 0;
+	memcpy(req.tag, tag, TREE_TAG_SIZE);
+	do {
+		r = store_lookup_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
+	} while (edge_again(m, r));
+	if (r < 0)
+		return r;
+	cursor = (struct cursor){ reply.records.data, reply.records.len };
+	while ((r = next_record(&cursor, &rec)) == 0) {
+		if (rec.e.key.kind != TREE_LINK)
+			continue;
+		for (e = elements; e < elements + num && e->key.id != rec.e.key.id; e++)
+			;
+		if (e == elements + num && num < 64)
+			elements[num++] = rec.e;
+		else if (e < elements + num && tree_element_compare(&rec.e, e) > 0)
+			*e = rec.e;
+	}
+	store_lookup_reply_release(&reply);
+	if (r != -ENOENT)
+		return r;
+	tree_view_names(elements, num, ranks);
+	for (size_t i = 0; i < num; i++)
+		if (elements[i].key.id == link->lid) {
+			*ret_rank = ranks[i];
+			*ret_replica = elements[i].stamp.replica;
+		}
+	return 0;
+}
+
+static size_t conflict_name(
+	char *out, const char *name, size_t len, uint32_t replica, uint32_t rank)
+{
+	char suffix[40];
+	int n = snprintf(suffix, sizeof(suffix), ".conflict-%08x-%u", replica, rank);
+
+	if (len + (size_t)n > SEALED_NAME_MAX)
+		len = SEALED_NAME_MAX - (size_t)n;
+	memcpy(out, name, len);
+	memcpy(out + len, suffix, (size_t)n);
+	return len + (size_t)n;
+}
+
+static struct dirent_entry *put_name(struct mountd *m, struct dir *dir,
+	const struct sealed_link *link, const char *name, size_t len)
+{
+	struct dirent_entry *entry;
+
+	m->num_names -= dir->num;
+	entry = dir_add(dir, link->lid, link->target, link->type, name, len);
+	m->num_names += dir->num;
+	entry->true_len = link->name_len;
+	entry->is_computed = len != link->name_len || memcmp(name, link->name, len) != 0;
+	return entry;
+}
+
+static int add_name(struct mountd *m, struct inode *inode, const struct sealed_link *link,
+	const uint8_t tag[TREE_TAG_SIZE])
+{
+	struct dirent_entry *same = dir_find(inode->dir, link->name, link->name_len);
+	char name[SEALED_NAME_MAX + 1];
+	uint32_t rank, replica;
+	struct sealed_link other = *link;
+	int r;
+
+	if (same == NULL || same->lid == link->lid) {
+		put_name(m, inode->dir, link, link->name, link->name_len);
+		return 0;
+	}
+	/* Two of one name: the one that comes second may be the winner. */
+	r = rank_of(m, link, tag, &rank, &replica);
+	if (r < 0)
+		return r;
+	if (rank == 0) {
+		other.lid = same->lid;
+		other.target = same->target;
+		other.type = same->type;
+		r = rank_of(m, &other, tag, &rank, &replica);
+		if (r < 0)
+			return r;
+		put_name(m, inode->dir, link, link->name, link->name_len);
+	}
+	put_name(m, inode->dir, &other, name,
+		conflict_name(name, link->name, link->name_len, replica, rank));
+	return 0;
+}
+
+/* The link records of a reply, with their targets' records and nodes behind each. */
+static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_bytes *records,
+	const struct store_node *nodes, size_t num_nodes, uint64_t *ret_last)
+{
+	struct cursor cursor = { records->data, records->len };
+	struct gathered gathered = { 0 };
+	struct tree_record rec;
+	struct inode *inode;
+	size_t next = 0;
+	int r, end;
+
+	for (;;) {
+		end = next_record(&cursor, &rec);
+		if (end < 0 && end != -ENOENT)
+			return end;
+		/* The inode is complete when something else begins. */
+		if (gathered.has_attr &&
+			(end < 0 || rec.e.key.kind == TREE_LINK || rec.e.key.id != gathered.oid)) {
+			/* Nodes come in the order of their inodes. */
+			while (next < num_nodes && nodes[next].oid != gathered.oid)
+				next++;
+			r = absorb(m, &gathered,
+				next < num_nodes ? &nodes[next]
+						 : find_node(nodes, num_nodes, gathered.oid),
+				&inode);
+			if (next == num_nodes)
+				next = 0;
+			if (r < 0 && r != -EBADMSG)
+				return r;
+			if (r == 0 && inode_is_dir(inode))
+				inode->parent = dir->oid;
+			gathered = (struct gathered){ 0 };
+		}
+		if (end < 0)
+			return 0;
+		if (rec.e.key.kind == TREE_LINK) {
+			struct sealed_link link;
+
+			*ret_last = rec.e.key.id;
+			r = sealed_get_link(&m->sealer, &rec, &link);
+			/* One record that is damaged must not hide all others. */
+			if (r == 0 && link.parent == dir->oid)
+				r = add_name(m, dir, &link, rec.e.tag);
+			if (r < 0 && r != -EBADMSG && r != -EPROTONOSUPPORT)
+				return r;
+		} else {
+			gather(&gathered, &rec);
+		}
+	}
+}
+
+int load_page(struct mountd *m, struct inode *dir, uint64_t after, uint32_t max, uint64_t *ret_last,
+	bool *ret_end)
+{
+	struct store_dir req = { .parent = dir->oid, .after = after, .max = max };
+	struct store_dir_reply reply;
+	int r;
+
+	do {
+		r = store_dir_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
+	} while (edge_again(m, r));
+	if (r < 0)
+		return r;
+	*ret_last = after;
+	*ret_end = reply.end;
+	r = absorb_names(m, dir, &reply.records, reply.nodes, reply.num_nodes, ret_last);
+	if (r == 0 && !reply.end && *ret_last == after)
+		r = -EBADMSG; /* else the listing would never end */
+	store_dir_reply_release(&reply);
+	return r;
+}
+
+int load_all_names(struct mountd *m, struct inode *inode)
+{
+	uint64_t last = 0;
+	bool end = inode->dir->complete;
+	int r;
+
+	inode->pins++;
+	while (!end) {
+		r = load_page(m, inode, last, 0, &last, &end);
+		if (r < 0) {
+			inode->pins--;
+			return r;
+		}
+	}
+	inode->dir->complete = true;
+	inode->pins--;
+	return 0;
+}
+
+static int ask_tag(
+	struct mountd *m, struct inode *dir, const uint8_t tag[TREE_TAG_SIZE], uint64_t *ret_lid)
+{
+	struct store_lookup req = { .parent = dir->oid };
+	struct store_lookup_reply reply;
+	int r;
+
+	memcpy(req.tag, tag, TREE_TAG_SIZE);
+	do {
+		r = store_lookup_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
+	} while (edge_again(m, r));
+	if (r < 0)
+		return r;
+	r = absorb_names(m, dir, &reply.records, reply.nodes, reply.num_nodes, ret_lid);
+	store_lookup_reply_release(&reply);
+	return r;
+}
+
+int load_tag(struct mountd *m, struct inode *dir, const uint8_t tag[TREE_TAG_SIZE], char *ret_name)
+{
+	const struct dirent_entry *entry;
+	uint64_t lid = 0;
+	int r = ask_tag(m, dir, tag, &lid);
+
+	if (r < 0)
+		return r;
+	entry = dir_find_lid(dir->dir, lid);
+	if (entry == NULL)
+		return -ENOENT;
+	memcpy(ret_name, entry->name, entry->name_len + 1u);
+	return 0;
+}
+
+int load_name(struct mountd *m, struct inode *dir, const char *name, size_t len,
+	struct dirent_entry **ret)
+{
+	static const char mark[] = ".conflict-";
+	uint8_t tag[TREE_TAG_SIZE];
+	uint64_t lid;
+	int r;
+
+	*ret = dir_find(dir->dir, name, len);
+	if (*ret != NULL)
+		return 0;
+	if (dir->dir->complete)
+		return -ENOENT;
+	/* A small directory costs no more to load than one name of it. A conflict name is found
+	 * only among all of them. */
+	if (dir->entries <= 64 || memmem(name, len, mark, sizeof(mark) - 1) != NULL)
+		r = dir->entries > LOAD_NAMES_MAX ? -ENOENT : load_all_names(m, dir);
+	else {
+		cas_name_tag(&m->sealer.keys, dir->oid, name, len, tag);
+		r = ask_tag(m, dir, tag, &lid);
+	}
+	if (r < 0)
+		return r;
+	*ret = dir_find(dir->dir, name, len);
+	return *ret != NULL ? 0 : -ENOENT;
+}

@@ -1,0 +1,145 @@
+/*
+ * bazil-mountd: one mounted volume. It is the only process that sees names and contents; see
+ * mountd/mountd.h for its parts and ARCHITECTURE.md for what flows through it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <sodium.h>
+
+#include "ipc/chan.h"
+#include "ipc/ring.h"
+#include "ipc/work.gen.h"
+#include "mountd/changed.h"
+#include "mountd/chunks.h"
+#include "mountd/contents.h"
+#include "mountd/mount.h"
+#include "mountd/mountd.h"
+#include "mountd/sealers.h"
+#include "mountd/unmount.h"
+#include "worker/log.h"
+#include "worker/start.h"
+
+#define INODES_MAX 131072
+
+static void release_inode(void *ctx, struct inode *inode)
+{
+	struct mountd *m = ctx;
+
+	contents_free(m, inode);
+	if (inode->dir != NULL)
+		m->num_names -= inode->dir->num;
+	dir_free(inode->dir);
+	inode->dir = NULL;
+}
+
+static int prepare(void *self, struct worker *worker)
+{
+	struct mountd *m = self;
+	int r;
+
+	m->worker = worker;
+	m->loop = worker_loop(worker);
+	if (sodium_init() < 0)
+		return log_error_errno(-ENOSYS, "mountd: libsodium");
+	m->suite = cas_suite_new();
+	m->batch_buf = malloc(2u << 20);
+	m->io_buf = malloc(SESSION_BUF);
+	m->session.buf = aligned_alloc(4096, SESSION_BUF);
+	if (m->suite == NULL || m->batch_buf == NULL || m->io_buf == NULL || m->session.buf == NULL)
+		return log_error_errno(-ENOMEM, "mountd: starting");
+	r = inodes_init(&m->inodes, INODES_MAX, release_inode, m);
+	if (r == 0)
+		r = chunks_new(&m->chunks);
+	if (r == 0)
+		r = sealers_new(&m->sealers, m->suite);
+	if (r == 0)
+		r = changed_new(&m->changed, m);
+	return r < 0 ? log_error_errno(r, "mountd: starting") : 0;
+}
+
+static int take_ring(struct mountd *m, const struct work_edge *req)
+{
+	if (m->ring != NULL && m->incarnation == req->incarnation)
+		return 0; /* the same memory, as stored was restarted */
+	if (m->ring != NULL)
+		return -EEXIST;
+	m->incarnation = req->incarnation;
+	return ipc_ring_map(&m->ring, req->ring_in, IPC_RING_PRODUCER);
+}
+
+static void edge(void *self, struct ipc_call *call, const struct work_edge *req)
+{
+	struct mountd *m = self;
+	int r = -EINVAL;
+
+	if (strcmp(req->kind, "store") == 0) {
+		r = take_ring(m, req);
+		if (r == 0)
+			r = edges_open_store(m, IPC_TAKE_FD(req->fd));
+	} else if (strcmp(req->kind, "key") == 0) {
+		r = edges_open_key(m, IPC_TAKE_FD(req->fd));
+	}
+	if (r < 0)
+		ipc_call_fail(call, r, "mountd: edge %s: %s", req->kind, strerror(-r));
+	else
+		work_edge_reply(call, &(struct work_edge_reply){ 0 });
+}
+
+static void mount(void *self, struct ipc_call *call, const struct work_mount *req)
+{
+	struct mountd *m = self;
+	const char *why = "";
+	int r = mount_begin(m, req, &why);
+
+	if (r < 0)
+		ipc_call_fail(call, r, "mount: %s: %s", why, strerror(-r));
+	else
+		work_mount_reply(call, &(struct work_mount_reply){ 0 });
+}
+
+static void status(void *self, struct ipc_call *call)
+{
+	struct mountd *m = self;
+	struct work_counter counters[] = {
+		{ .name = "requests", .value = m->num_requests },
+		{ .name = "batches", .value = m->num_batches },
+		{ .name = "objects", .value = m->num_objects },
+		{ .name = "chunk_keys", .value = m->num_chunk_keys },
+		{ .name = "bytes_written", .value = m->bytes_written },
+		{ .name = "inodes_cached", .value = m->inodes.num },
+		{ .name = "names_cached", .value = m->num_names },
+		{ .name = "dirty_files", .value = m->inodes.num_dirty },
+	};
+	struct work_status_reply reply = { .counters = counters,
+		.num_counters = sizeof(counters) / sizeof(counters[0]) };
+
+	work_status_reply(call, &reply);
+}
+
+static void stop(void *self, struct ipc_call *call)
+{
+	struct mountd *m = self;
+
+	m->is_stopping = true;
+	session_stop(m);
+	(void)unmount_make_durable(m);
+	worker_stopped(m->worker, call);
+}
+
+int main(void)
+{
+	static const struct worker_role role = { .name = "mountd", .profile = SANDBOX_MOUNTD };
+	static const struct worker_ops ops = {
+		.prepare = prepare,
+		.edge = edge,
+		.mount = mount,
+		.status = status,
+		.stop = stop,
+	};
+	static struct mountd m;
+
+	return worker_run(&role, &ops, &m);
+}

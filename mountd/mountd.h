@@ -1,0 +1,74 @@
+/*
+ * The state of a mountd: one process, one mounted volume. Requests of the kernel come in
+ * (session.h), are answered from caches and records (op_*.c), and leave as batches and sealed
+ * objects through the intake ring (publish.h).
+ *
+ * One thread owns all of this. Others only get work that touches nothing of it: sealing
+ * (sealers.h) and telling the kernel to forget (changed.h).
+ *
+ * A handler may have to wait: for stored to answer or make room, for a restarted neighbour. Then
+ * the event loop runs nested (edges.h) with the kernel's requests held back; timers and notices
+ * that would change what the handler looks at see `nested` and come again later.
+ */
+#ifndef BAZIL_MOUNTD_MOUNTD_H
+#define BAZIL_MOUNTD_MOUNTD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+#include "cas/chunker.h"
+#include "cas/suite.h"
+#include "mountd/dirty.h"
+#include "mountd/edges.h"
+#include "mountd/inode.h"
+#include "mountd/sealed.h"
+#include "mountd/session.h"
+#include "mountd/state.h"
+
+struct chunks;
+struct changed;
+struct parked;
+struct sealers;
+struct ipc_ring;
+struct worker;
+
+struct mountd {
+	struct worker *worker;
+	struct ev_loop *loop;
+	unsigned nested;
+
+	struct edges edges;
+	struct ipc_ring *ring; /* to stored */
+	uint64_t incarnation;
+	uint32_t replica;
+	uint64_t view; /* pulls seen */
+	uint64_t oid_next, oid_end;
+
+	struct sealer sealer;
+	struct cas_suite *suite;
+	struct cas_chunker chunker;
+	bool has_keys;
+
+	uint32_t uid, gid;
+	bool keep_owner, read_only;
+	bool is_mounted, is_stopping;
+
+	struct session session;
+	struct state state;
+	struct dirty_log *dirty;
+	struct inodes inodes;
+	size_t num_names; /* in loaded directories */
+	struct chunks *chunks;
+	struct sealers *sealers;
+	struct changed *changed;
+	struct parked *parked; /* reads that wait for far objects */
+	ev_timer flush_timer;
+
+	uint8_t *batch_buf;
+	uint8_t *io_buf; /* for one read reply: SESSION_IO_MAX */
+	uint64_t num_requests, num_batches, num_objects, num_chunk_keys, bytes_written;
+};
+
+#endif

@@ -1,0 +1,48 @@
+#include "mountd/ops.h"
+
+#include "mountd/mountd.h"
+
+static void op_init(void *arg, struct fuse_conn_info *conn)
+{
+	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+				       FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+				       FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+				       FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
+				       FUSE_CAP_EXPLICIT_INVAL_DATA;
+
+	conn->want = conn->capable & wanted;
+	conn->max_write = SESSION_IO_MAX;
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+}
+
+const struct fuse_lowlevel_ops mountd_ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.readlink = op_readlink,
+	.statfs = op_statfs,
+	.setattr = op_setattr,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.symlink = op_symlink,
+	.link = op_link,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
+	.read = op_read,
+	.write = op_write,
+	.lseek = op_lseek,
+	.fallocate = op_fallocate,
+	.copy_file_range = op_copy_file_range,
+	.fsync = op_fsync,
+	.fsyncdir = op_fsyncdir,
+	.setxattr = op_setxattr,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+	.removexattr = op_removexattr,
+};

@@ -1,0 +1,217 @@
+#include "mountd/parked.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/chan.h"
+#include "ipc/store.gen.h"
+#include "mountd/chunks.h"
+#include "mountd/contents.h"
+#include "mountd/load.h"
+#include "mountd/mountd.h"
+#include "mountd/publish.h"
+#include "mountd/request.h"
+
+struct parked {
+	struct parked *next, *prev;
+	struct mountd *m;
+	fuse_req_t req; /* NULL: answered, waits for stored only */
+	bool is_sync, is_asked;
+	uint64_t oid, offset; /* sync: position */
+	size_t len;
+	double deadline;
+	size_t num_ids;
+	struct cas_id ids[64];
+};
+
+static void ask(struct parked *p);
+
+static struct parked *park(struct mountd *m, fuse_req_t req)
+{
+	struct parked *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		abort();
+	p->m = m;
+	p->req = req;
+	p->next = m->parked;
+	if (p->next != NULL)
+		p->next->prev = p;
+	m->parked = p;
+	return p;
+}
+
+static void unpark(struct parked *p)
+{
+	if (p->next != NULL)
+		p->next->prev = p->prev;
+	if (p->prev != NULL)
+		p->prev->next = p->next;
+	else
+		p->m->parked = p->next;
+	free(p);
+}
+
+static void finish(struct parked *p, int r)
+{
+	if (p->req != NULL) {
+		fuse_req_interrupt_func(p->req, NULL, NULL);
+		request_done(p->req, r);
+	}
+	unpark(p);
+}
+
+static void on_interrupt(fuse_req_t req, void *arg)
+{
+	struct parked *p = arg;
+
+	/* stored's answer is still to come and finds nobody. */
+	p->req = NULL;
+	fuse_reply_err(req, EINTR);
+}
+
+static void try_read(struct parked *p)
+{
+	struct mountd *m = p->m;
+	struct inode *inode;
+	const struct cas_id *ids;
+	size_t len;
+	int r;
+
+	if (p->req == NULL) {
+		unpark(p);
+		return;
+	}
+	r = load_inode(m, p->oid, &inode);
+	if (r == 0)
+		r = contents_open(m, inode);
+	if (r == 0)
+		r = contents_read(inode, p->offset, m->io_buf, p->len, &len);
+	if (r == -EAGAIN && ev_time() < p->deadline) {
+		p->num_ids = chunks_missing(m, &ids);
+		memcpy(p->ids, ids, p->num_ids * sizeof(*ids));
+		ask(p);
+		return;
+	}
+	if (r < 0) {
+		finish(p, r == -EAGAIN ? -ETIMEDOUT : r);
+		return;
+	}
+	fuse_req_interrupt_func(p->req, NULL, NULL);
+	fuse_reply_buf(p->req, (const char *)m->io_buf, len);
+	unpark(p);
+}
+
+/* Not while a handler is waiting: it holds pointers into what a read may load and drop. */
+static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct parked *p = timer->data;
+
+	if (p->m->nested > 0) {
+		ev_timer_again(loop, timer);
+		return;
+	}
+	ev_timer_stop(loop, timer);
+	free(timer);
+	try_read(p);
+}
+
+static void retry_soon(struct parked *p)
+{
+	ev_timer *timer = malloc(sizeof(*timer));
+
+	if (timer == NULL)
+		abort();
+	ev_timer_init(timer, on_retry, 0., 0.001);
+	timer->data = p;
+	timer->repeat = 0.0001;
+	ev_timer_again(p->m->loop, timer);
+}
+
+static void fetched(void *arg, int err, const struct store_fetch_reply *reply)
+{
+	struct parked *p = arg;
+
+	p->is_asked = false;
+	if (err == -ECONNRESET && ev_time() < p->deadline)
+		return; /* parked_resume asks again */
+	if (err == 0)
+		retry_soon(p);
+	else
+		finish(p, err == -ENODATA ? -EIO : err == -ECONNRESET ? -ETIMEDOUT : err);
+}
+
+static void synced(void *arg, int err, const struct store_sync_reply *reply)
+{
+	struct parked *p = arg;
+
+	p->is_asked = false;
+	if (err != -ECONNRESET)
+		finish(p, err);
+}
+
+static void ask(struct parked *p)
+{
+	struct ipc_chan *chan = p->m->edges.is_attached ? p->m->edges.store : NULL;
+	double left = p->deadline - ev_time();
+	int r;
+
+	if (chan == NULL)
+		return; /* parked_resume */
+	if (p->is_sync)
+		r = store_sync(chan, &(struct store_sync){ .position = p->offset }, synced, p);
+	else
+		r = store_fetch_timeout(chan,
+			&(struct store_fetch){ .ids = (uint8_t(*)[32])(void *)p->ids,
+				.num_ids = p->num_ids,
+				.deadline_ms = left > 0 ? (uint32_t)(left * 1000) + 1 : 1 },
+			left > 0 ? (unsigned)(left * 1000) + 500 : 1, fetched, p);
+	p->is_asked = r == 0;
+	if (r < 0 && r != -ECONNRESET)
+		finish(p, r);
+}
+
+void parked_read(fuse_req_t req, uint64_t oid, uint64_t offset, size_t len)
+{
+	struct mountd *m = request_mountd(req);
+	struct parked *p = park(m, req);
+	const struct cas_id *ids;
+
+	p->oid = oid;
+	p->offset = offset;
+	p->len = len;
+	p->deadline = ev_time() + PARKED_DEADLINE_MS / 1000.0;
+	p->num_ids = chunks_missing(m, &ids);
+	memcpy(p->ids, ids, p->num_ids * sizeof(*ids));
+	fuse_req_interrupt_func(req, on_interrupt, p);
+	ask(p);
+}
+
+void parked_sync(fuse_req_t req)
+{
+	struct mountd *m = request_mountd(req);
+	struct parked *p = park(m, req);
+
+	p->is_sync = true;
+	p->offset = publish_position(m);
+	p->deadline = 1e18;
+	ask(p);
+}
+
+void parked_resume(struct mountd *m)
+{
+	struct parked *next;
+
+	for (struct parked *p = m->parked; p != NULL; p = next) {
+		next = p->next;
+		if (!p->is_asked)
+			ask(p);
+	}
+}
+
+void parked_drop(struct mountd *m)
+{
+	for (struct parked *p = m->parked; p != NULL; p = p->next)
+		p->req = NULL;
+}

@@ -1,0 +1,143 @@
+#include "mountd/request.h"
+
+#include <errno.h>
+
+#include "mountd/load.h"
+#include "mountd/mountd.h"
+#include "mountd/publish.h"
+
+#define MINOR_INC_EPOCH 44 /* the kernel can be told to forget names that we do not know */
+
+struct mountd *request_mountd(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* Errors between processes that a program above a file system would not understand. */
+static int kernel_errno(int r)
+{
+	switch (-r) {
+	case EBADMSG:
+	case EPROTO:
+	case EPROTONOSUPPORT:
+	case ECONNRESET:
+	case EILSEQ:
+		return EIO;
+	case EAGAIN:
+		return EHOSTUNREACH;
+	default:
+		return -r;
+	}
+}
+
+void request_done(fuse_req_t req, int r)
+{
+	fuse_reply_err(req, kernel_errno(r));
+}
+
+static double timeout(const struct mountd *m)
+{
+	return m->session.kernel_minor >= MINOR_INC_EPOCH ? REQUEST_TIMEOUT : 1.0;
+}
+
+int64_t request_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return request_ns(&ts);
+}
+
+int64_t request_ns(const struct timespec *ts)
+{
+	return ts->tv_sec * INT64_C(1000000000) + ts->tv_nsec;
+}
+
+struct timespec request_timespec(int64_t ns)
+{
+	struct timespec ts = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+
+	if (ts.tv_nsec < 0) {
+		ts.tv_sec--;
+		ts.tv_nsec += 1000000000;
+	}
+	return ts;
+}
+
+void request_fill(const struct mountd *m, const struct inode *inode, struct stat *ret_st)
+{
+	uint64_t size = inode_size(inode);
+
+	*ret_st = (struct stat){ .st_ino = inode->oid,
+		.st_mode = inode->attr.mode,
+		.st_nlink = inode_is_dir(inode) ? 2 + inode->subdirs : inode->nlink,
+		.st_uid = m->keep_owner ? inode->attr.uid : m->uid,
+		.st_gid = m->keep_owner ? inode->attr.gid : m->gid,
+		.st_rdev = inode->attr.rdev,
+		.st_size = (off_t)size,
+		.st_blksize = 65536,
+		.st_blocks = (blkcnt_t)((size + 511) / 512),
+		.st_atim = request_timespec(inode->attr.atime),
+		.st_mtim = request_timespec(inode_mtime(inode)),
+		.st_ctim = request_timespec(inode_ctime(inode)) };
+	if (inode->sibling_of != 0)
+		ret_st->st_mode &= ~(mode_t)0222;
+}
+
+void request_fill_entry(
+	struct mountd *m, const struct inode *inode, struct fuse_entry_param *ret_entry)
+{
+	*ret_entry = (struct fuse_entry_param){
+		.ino = inode->oid, .attr_timeout = timeout(m), .entry_timeout = timeout(m)
+	};
+	request_fill(m, inode, &ret_entry->attr);
+}
+
+void request_entry(fuse_req_t req, struct inode *inode)
+{
+	struct mountd *m = request_mountd(req);
+	struct fuse_entry_param entry;
+
+	request_fill_entry(m, inode, &entry);
+	/* Counted before the answer: the kernel's forget may follow it at once. */
+	lookup_count(&m->inodes, inode->oid, 1);
+	if (fuse_reply_entry(req, &entry) < 0)
+		lookup_forget(&m->inodes, inode->oid, 1);
+}
+
+void request_no_entry(fuse_req_t req)
+{
+	struct fuse_entry_param entry = { .entry_timeout = timeout(request_mountd(req)) };
+
+	fuse_reply_entry(req, &entry);
+}
+
+void request_attr(fuse_req_t req, const struct inode *inode)
+{
+	struct mountd *m = request_mountd(req);
+	struct stat st;
+
+	request_fill(m, inode, &st);
+	fuse_reply_attr(req, &st, timeout(m));
+}
+
+bool request_was_done(fuse_req_t req)
+{
+	struct mountd *m = request_mountd(req);
+	struct inode *inode;
+	uint64_t oid;
+	int r;
+
+	if (!state_was_done(&m->state, m->session.unique, publish_position(m), &oid))
+		return false;
+	if (oid == 0) {
+		request_done(req, 0);
+		return true;
+	}
+	r = load_inode(m, oid, &inode);
+	if (r < 0)
+		request_done(req, r);
+	else
+		request_entry(req, inode);
+	return true;
+}

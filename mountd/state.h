@@ -1,0 +1,53 @@
+/*
+ * The state memfd: what a new mountd needs of the dead one to go on serving the same kernel
+ * connection. The supervisor made it (sealed against resizing), holds it, and never maps it.
+ *
+ * It keeps the FUSE_INIT request and the reply that the kernel got: a new mountd feeds the request
+ * to its own libfuse session and goes on only if it comes to the same reply (mountd/session.c).
+ *
+ * And it keeps one intent. A request that changes the tree publishes exactly one batch to the
+ * intake ring and is answered at once, one request after the other, so at most one can be published
+ * and unanswered when mountd dies. Before publishing, the intent is set: the request's unique, what
+ * to answer, and the head that the ring will have. The kernel sends the request again; when the
+ * ring's head is at or past that position it was done, and is answered from the intent instead of
+ * being done twice.
+ *
+ * The bytes were written by a process that may have been broken: every length is checked.
+ */
+#ifndef BAZIL_MOUNTD_STATE_H
+#define BAZIL_MOUNTD_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STATE_INIT_MAX	256
+#define STATE_REPLY_MAX 256
+
+struct state_page;
+
+struct state {
+	struct state_page *page;
+};
+
+/* The memfd is given its header if it is all zero; -EPROTONOSUPPORT: of another version. Does not
+ * keep fd. */
+int state_map(struct state *state, int fd);
+void state_unmap(struct state *state);
+
+/* Whether an INIT was saved: this is not the first mountd of the mount. */
+bool state_has_init(const struct state *state);
+int state_save_init(struct state *state, const void *init, size_t init_len, const void *reply,
+	size_t reply_len);
+/* Copies of both; -ENOENT before the first INIT, -EBADMSG if damaged. */
+int state_load_init(const struct state *state, uint8_t ret_init[STATE_INIT_MAX],
+	size_t *ret_init_len, uint8_t ret_reply[STATE_REPLY_MAX], size_t *ret_reply_len);
+
+/* Called before the ring's head becomes position. oid: the inode to answer with, 0: only success.
+ */
+void state_intend(struct state *state, uint64_t unique, uint64_t oid, uint64_t position);
+/* Whether unique was already done, given the ring's head. unique as the kernel sent it. */
+bool state_was_done(
+	const struct state *state, uint64_t unique, uint64_t ring_head, uint64_t *ret_oid);
+
+#endif

@@ -1,0 +1,147 @@
+#include "mountd/tree_edit.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "ipc/chan.h"
+#include "ipc/store.gen.h"
+#include "mountd/contents.h"
+#include "mountd/flush.h"
+#include "mountd/load.h"
+#include "mountd/mountd.h"
+
+int edit_check_name(const struct mountd *m, const char *name)
+{
+	if (strlen(name) > SEALED_NAME_MAX)
+		return -ENAMETOOLONG;
+	return m->read_only ? -EROFS : 0;
+}
+
+int edit_check_free(struct mountd *m, struct inode *dir, const char *name)
+{
+	struct dirent_entry *entry;
+	int r = load_name(m, dir, name, strlen(name), &entry);
+
+	if (r == 0)
+		return -EEXIST;
+	return r == -ENOENT ? 0 : r;
+}
+
+int edit_reserve(struct mountd *m, struct inode *dir)
+{
+	return contents_touch(m, dir, 0);
+}
+
+void edit_touch(struct mountd *m, struct inode *dir, int64_t now)
+{
+	dir->dirty.mtime = dir->dirty.ctime = now;
+	contents_head(m, dir);
+}
+
+void edit_link_of(
+	const struct inode *dir, const struct dirent_entry *entry, struct sealed_link *ret_link)
+{
+	*ret_link = (struct sealed_link){ .lid = entry->lid,
+		.parent = dir->oid,
+		.target = entry->target,
+		.type = entry->type,
+		.name_len = entry->name_len };
+	memcpy(ret_link->name, entry->name, entry->name_len);
+}
+
+void edit_name_added(struct mountd *m, struct inode *dir, const struct sealed_link *link)
+{
+	m->num_names -= dir->dir->num;
+	dir_add(dir->dir, link->lid, link->target, link->type, link->name, link->name_len);
+	m->num_names += dir->dir->num;
+	dir->entries++;
+	if (link->type == S_IFDIR >> 12)
+		dir->subdirs++;
+}
+
+void edit_name_gone(struct mountd *m, struct inode *dir, struct dirent_entry *entry)
+{
+	if (dir->entries > 0)
+		dir->entries--;
+	if (entry->type == S_IFDIR >> 12 && dir->subdirs > 0)
+		dir->subdirs--;
+	dir_remove(dir->dir, entry);
+	m->num_names--;
+}
+
+void edit_unlink_prepare(struct batch *batch, struct inode *inode, int64_t now)
+{
+	struct sealed_attr attr = inode->attr;
+
+	if (inode_is_dir(inode)) {
+		batch_remove(batch, TREE_ATTR, inode->oid, NULL);
+		return;
+	}
+	/* The last link: it stays until the kernel forgets it (edit_remove_orphan). */
+	if (inode->nlink <= 1)
+		return;
+	attr.ctime = now;
+	batch_put_attr(batch, inode->oid, &attr);
+}
+
+void edit_unlink_done(struct mountd *m, struct inode *inode, int64_t now)
+{
+	inode->attr.ctime = now;
+	if (inode->nlink > 0)
+		inode->nlink--;
+	if (inode_is_dir(inode))
+		flush_forget(m, inode); /* its times are of no use, and would bring it back */
+}
+
+static void drop_names(struct mountd *m, struct inode *inode)
+{
+	if (inode->dir != NULL)
+		m->num_names -= inode->dir->num;
+	dir_free(inode->dir);
+	inode->dir = NULL;
+}
+
+void edit_remove_orphan(struct mountd *m, uint64_t oid)
+{
+	struct inode *inode = inode_find(&m->inodes, oid);
+	struct batch batch;
+
+	if (inode == NULL || inode->nlink > 0 || inode->pins > 0 || oid == TREE_ROOT)
+		return;
+	flush_forget(m, inode);
+	if (!inode_is_dir(inode) && inode->sibling_of == 0) {
+		batch_begin(m, &batch);
+		batch_remove(&batch, TREE_ATTR, oid, NULL);
+		/* If this fails it is an orphan of the next mount. */
+		(void)batch_publish(&batch, m->view, 0);
+	}
+	drop_names(m, inode);
+	inode_drop(&m->inodes, inode);
+}
+
+int edit_remove_orphans(struct mountd *m)
+{
+	struct store_orphans req = { 0 };
+	struct store_orphans_reply reply;
+	bool end = false;
+	int r = 0;
+
+	while (r == 0 && !end) {
+		struct batch batch;
+
+		do {
+			r = store_orphans_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
+		} while (edge_again(m, r));
+		if (r < 0)
+			return r;
+		batch_begin(m, &batch);
+		for (size_t i = 0; i < reply.num_oids && batch_has_room(&batch); i++) {
+			batch_remove(&batch, TREE_ATTR, reply.oids[i], NULL);
+			req.after = reply.oids[i];
+		}
+		end = reply.end || reply.num_oids == 0;
+		store_orphans_reply_release(&reply);
+		r = batch_publish(&batch, m->view, 0);
+	}
+	return r;
+}

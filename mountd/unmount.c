@@ -1,0 +1,50 @@
+#include "mountd/unmount.h"
+
+#include "ipc/chan.h"
+#include "ipc/store.gen.h"
+#include "ipc/work.gen.h"
+#include "mountd/flush.h"
+#include "mountd/mountd.h"
+#include "mountd/parked.h"
+#include "mountd/publish.h"
+#include "worker/log.h"
+#include "worker/start.h"
+
+int unmount_make_durable(struct mountd *m)
+{
+	struct store_sync_reply reply;
+	int flushed, r;
+
+	if (m->dirty == NULL || m->ring == NULL || !m->has_keys)
+		return 0;
+	flushed = flush_all(m);
+	if (flushed < 0)
+		log_error_errno(flushed, "mountd: storing what was written");
+	do {
+		r = store_sync_wait(edge_store(m),
+			&(struct store_sync){ .position = publish_position(m) }, EDGE_WAIT_MS,
+			&reply);
+	} while (edge_again(m, r));
+	if (r == 0)
+		store_sync_reply_release(&reply);
+	else
+		log_error_errno(r, "mountd: making it durable");
+	return flushed < 0 ? flushed : r;
+}
+
+void unmount_happened(struct mountd *m)
+{
+	int r;
+
+	if (m->is_stopping)
+		return;
+	m->is_stopping = true;
+	session_stop(m);
+	parked_drop(m);
+	r = unmount_make_durable(m);
+	if (r == 0)
+		work_unmounted(worker_chan(m->worker), &(struct work_unmounted){ 0 });
+	/* What could not be stored is still in the dirty log: exit 1 says that it is worth trying
+	 * again with a new process. */
+	worker_exit(m->worker, r == 0 ? 0 : 1);
+}
