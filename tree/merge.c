@@ -363,6 +363,23 @@ static int revive_own(struct inode *inode, bool is_whole)
 	return 0;
 }
 
+/* Whether q, when it answered the need, still had all of the inode that it listed before. If it did
+ * not, as when it deleted the inode in between, what comes back would be less than a whole. */
+static bool has_all_sources(const struct inode *inode)
+{
+	const struct merge *m = inode->m;
+	struct tree_unit unit = { .id = inode->oid };
+	size_t num;
+	const struct tree_item *items = tree_pulled_unit(m->pulled, &unit, &num);
+
+	for (size_t i = 0; i < num; i++) {
+		if (!items[i].taken && !items[i].on_p &&
+			!tree_pulled_has_source(m->pulled, &items[i].e.key, items[i].e.stamp))
+			return false;
+	}
+	return true;
+}
+
 static int revive_remote(struct inode *inode)
 {
 	size_t num;
@@ -487,7 +504,7 @@ static int close_inode(struct merge *m, uint64_t oid, bool is_forced)
 		return tree_oids_add(&m->needs, oid);
 	r = revive_own(&inode, q_deleted);
 	if (r == 0 && p_deleted)
-		r = revive_remote(&inode);
+		r = has_all_sources(&inode) ? revive_remote(&inode) : -EAGAIN;
 	if (r == 0 && !inode.has_link)
 		r = revive_links(&inode, p_deleted, q_deleted);
 	if (r == 0 && !inode.has_attr)

@@ -262,6 +262,15 @@ struct tree_item *tree_pulled_find(
 		&wanted, pulled->listed.items, pulled->listed.num, sizeof(wanted), compare_items);
 }
 
+bool tree_pulled_has_source(
+	const struct tree_pulled *pulled, const struct tree_key *key, struct tree_stamp stamp)
+{
+	struct tree_item wanted = { .e = { .key = *key, .stamp = stamp }, .need = key->id };
+
+	return pulled->sources.num && bsearch(&wanted, pulled->sources.items, pulled->sources.num,
+					      sizeof(wanted), compare_items) != NULL;
+}
+
 bool tree_pulled_is_listed(const struct tree_pulled *pulled, const struct tree_unit *unit)
 {
 	size_t low = 0, high = pulled->units.num_units;

@@ -60,6 +60,9 @@ bool tree_oids_has(const struct tree_oids *sorted, uint64_t oid);
 void tree_pulled_sort(struct tree_pulled *pulled);
 struct tree_item *tree_pulled_find(
 	const struct tree_pulled *pulled, const struct tree_key *key, struct tree_stamp stamp);
+/* Whether an element of an inode came with the answer to the need for that inode. */
+bool tree_pulled_has_source(
+	const struct tree_pulled *pulled, const struct tree_key *key, struct tree_stamp stamp);
 bool tree_pulled_is_listed(const struct tree_pulled *pulled, const struct tree_unit *unit);
 /* The listed elements of a unit, and all that came for a need; *ret_num of them. */
 struct tree_item *tree_pulled_unit(
