@@ -309,31 +309,24 @@ static void insert_kid(struct node *node, uint32_t i, const struct slot *kid)
 	node->count++;
 }
 
-/* offset is a boundary between extents, or an end of the leaf. */
+/*
+ * offset is a boundary between extents, or an end of the leaf. Merges to the left only: what
+ * follows must keep its start, as the next insertion comes before it.
+ */
 static uint32_t leaf_insert(struct node *leaf, uint64_t offset, const struct cas_extent *extent)
 {
-	struct cas_extent *e = leaf->extents;
 	uint32_t i = 0;
 
 	for (; offset > 0; i++)
-		offset -= e[i].len;
-	if (i > 0 && can_merge(&e[i - 1], extent)) {
-		e[i - 1].len += extent->len;
-		if (i < leaf->count && can_merge(&e[i - 1], &e[i])) {
-			e[i - 1].len += e[i].len;
-			remove_extents(leaf, i, 1);
-		}
+		offset -= leaf->extents[i].len;
+	if (i > 0 && can_merge(&leaf->extents[i - 1], extent)) {
+		leaf->extents[i - 1].len += extent->len;
 		return i - 1;
 	}
-	if (i < leaf->count && can_merge(extent, &e[i])) {
-		e[i].chunk_off = extent->chunk_off;
-		e[i].len += extent->len;
-		return i;
-	}
 	node_reserve(leaf, leaf->count + 1);
-	e = leaf->extents;
-	memmove(e + i + 1, e + i, (leaf->count - i) * sizeof(*e));
-	e[i] = *extent;
+	memmove(leaf->extents + i + 1, leaf->extents + i,
+		(leaf->count - i) * sizeof(*leaf->extents));
+	leaf->extents[i] = *extent;
 	leaf->count++;
 	return i;
 }
@@ -509,6 +502,25 @@ static struct cas_extent tree_cut_tail(struct cas_tree *tree, uint64_t offset)
 	return tail;
 }
 
+/* Merges the extents on both sides of an offset where something was inserted last. */
+static void tree_merge(struct cas_tree *tree, uint64_t offset)
+{
+	struct slot *slot = &tree->root;
+	uint64_t within = offset - 1;
+	struct node *leaf;
+	uint32_t i;
+
+	while (slot->node->level > 0)
+		slot = &slot->node->kids[kid_at(slot->node, &within)];
+	leaf = slot->node;
+	i = extent_at(leaf, &within);
+	if (within + 1 < leaf->extents[i].len || i + 1 == leaf->count ||
+		!can_merge(&leaf->extents[i], &leaf->extents[i + 1]))
+		return;
+	leaf->extents[i].len += leaf->extents[i + 1].len;
+	remove_extents(leaf, i + 1, 1);
+}
+
 /* Joins kid i with the next one when both were changed and are small. */
 static void join_kids(struct cas_tree *tree, struct node *node, uint32_t i)
 {
@@ -594,6 +606,7 @@ static void tree_splice(struct cas_tree *tree, uint64_t offset, uint64_t end,
 	}
 	if (tail.len > 0)
 		tree_insert(tree, at, &tail);
+	tree_merge(tree, at);
 	tree_settle(tree, offset, at);
 }
 
@@ -612,7 +625,7 @@ static int edges_load(struct cas_tree *tree, uint64_t offset, uint64_t end)
 int cas_tree_replace(struct cas_tree *tree, uint64_t offset, uint64_t len,
 	const struct cas_extent *extents, size_t num)
 {
-	struct cas_extent hole;
+	struct cas_extent gap, hole;
 	uint64_t end, sum = 0;
 	int r;
 
@@ -639,8 +652,8 @@ int cas_tree_replace(struct cas_tree *tree, uint64_t offset, uint64_t len,
 	if (!has_room(tree, num + 2))
 		return -EFBIG;
 	if (offset > tree->root.len) {
-		hole = cas_extent_hole(offset - tree->root.len);
-		tree_insert(tree, tree->root.len, &hole);
+		gap = cas_extent_hole(offset - tree->root.len);
+		tree_insert(tree, tree->root.len, &gap);
 		end = offset;
 	}
 	tree_splice(tree, offset, end, extents, num);
