@@ -56,7 +56,8 @@ static void tick(struct ev_loop *loop, ev_timer *t, int revents)
 {
 	unsigned *idle = t->data;
 
-	/* Other events of an iteration come before or after; a few rounds of the timer alone are quiet. */
+	/* Other events of an iteration come before or after; a few rounds of the timer alone are
+	 * quiet. */
 	if (++*idle > 4)
 		ev_break(loop, EVBREAK_ONE);
 }

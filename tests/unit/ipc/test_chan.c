@@ -54,7 +54,8 @@ static void chan__answers_requests_in_order(void **state)
 	sides_init(&s);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(
-			test_echo(s.client.chan, &(struct test_echo){ .n = i }, echo_done, &res[i]), 0);
+			test_echo(s.client.chan, &(struct test_echo){ .n = i }, echo_done, &res[i]),
+			0);
 	assert_int_equal(ipc_chan_pending(s.client.chan), 100);
 	sides_run(&s);
 	for (unsigned i = 0; i < 100; i++) {
@@ -105,8 +106,8 @@ static void chan__refuses_to_send_beyond_bounds(void **state)
 	assert_int_equal(
 		test_all(s.client.chan, &(struct test_all){ .h = { big, 1001 } }, NULL, NULL),
 		-EMSGSIZE);
-	assert_int_equal(test_all(s.client.chan, &(struct test_all){ .num_words = 1 }, NULL, NULL),
-		-EINVAL);
+	assert_int_equal(
+		test_all(s.client.chan, &(struct test_all){ .num_words = 1 }, NULL, NULL), -EINVAL);
 	assert_int_equal(ipc_chan_pending(s.client.chan), 0);
 	sides_release(&s);
 }
@@ -185,9 +186,10 @@ static void chan__fails_pending_requests_before_closed(void **state)
 		assert_int_equal(res[i].num, 1);
 		assert_int_equal(res[i].err, -ECONNRESET);
 	}
-	assert_int_equal(test_echo(s.client.chan, &(struct test_echo){ 0 }, echo_done, NULL),
-		-ECONNRESET);
-	/* Two of the three calls were never looked at: only the last is remembered by the handler. */
+	assert_int_equal(
+		test_echo(s.client.chan, &(struct test_echo){ 0 }, echo_done, NULL), -ECONNRESET);
+	/* Two of the three calls were never looked at: only the last is remembered by the handler.
+	 */
 	ipc_call_fail(s.server.deferred, -EIO, NULL);
 	sides_release(&s);
 }
@@ -224,7 +226,8 @@ static void chan__hands_over_descriptors(void **state)
 	if (pid == 0) {
 		struct test_server server = { 0 };
 		close(fds[0]);
-		ipc_chan_open(&server.chan, NULL, fds[1], &test_server_service, &server, server_closed);
+		ipc_chan_open(
+			&server.chan, NULL, fds[1], &test_server_service, &server, server_closed);
 		while (ipc_chan_pump(server.chan, -1) >= 0)
 			;
 		_exit(server.closed_err ? 1 : 0);
@@ -234,8 +237,8 @@ static void chan__hands_over_descriptors(void **state)
 	assert_int_equal(ipc_chan_open(&client.chan, NULL, fds[0], &test_client_service, &client,
 				 client_closed),
 		0);
-	assert_int_equal(test_fd_wait(client.chan,
-				 &(struct test_fd){ .fd = p[1], .other = q[1] }, 5000, &reply),
+	assert_int_equal(test_fd_wait(client.chan, &(struct test_fd){ .fd = p[1], .other = q[1] },
+				 5000, &reply),
 		0);
 	assert_int_equal(read(p[0], buf, sizeof(buf)), 5);
 	assert_memory_equal(buf, "hello", 5);
@@ -244,8 +247,8 @@ static void chan__hands_over_descriptors(void **state)
 	assert_int_equal(write(reply.fd, "back", 4), 4);
 	assert_int_equal(read(q[0], buf, sizeof(buf)), 4);
 	test_fd_reply_release(&reply);
-	assert_int_equal(
-		test_fd_wait(client.chan, &(struct test_fd){ .fd = -1, .other = q[1] }, 5000, &reply),
+	assert_int_equal(test_fd_wait(client.chan, &(struct test_fd){ .fd = -1, .other = q[1] },
+				 5000, &reply),
 		-EBADF);
 	assert_string_equal(ipc_chan_error(client.chan), "no descriptor");
 	ipc_chan_close(client.chan);
@@ -270,7 +273,8 @@ static pid_t spawn_server(struct ipc_chan **ret, struct test_client *client, boo
 	if (pid == 0) {
 		struct test_server server = { .shout_first = shout_first };
 		close(fds[0]);
-		ipc_chan_open(&server.chan, NULL, fds[1], &test_server_service, &server, server_closed);
+		ipc_chan_open(
+			&server.chan, NULL, fds[1], &test_server_service, &server, server_closed);
 		while (ipc_chan_pump(server.chan, -1) >= 0)
 			;
 		_exit(0);
@@ -289,7 +293,8 @@ static void wait__keeps_what_comes_meanwhile(void **state)
 	pid_t pid = spawn_server(&client.chan, &client, true);
 
 	test_echo(client.chan, &(struct test_echo){ .n = 7 }, echo_done, &res);
-	assert_int_equal(test_echo_wait(client.chan, &(struct test_echo){ .n = 9 }, 5000, &reply), 0);
+	assert_int_equal(
+		test_echo_wait(client.chan, &(struct test_echo){ .n = 9 }, 5000, &reply), 0);
 	assert_int_equal(reply.n, 9);
 	test_echo_reply_release(&reply);
 	assert_int_equal(client.num_shouts, 0);
@@ -321,18 +326,20 @@ static void wait__spins_and_times_out(void **state)
 	assert_int_equal(
 		test_odd_wait(client.chan, &(struct test_odd){ .mode = 3 }, 30, &odd), -ETIMEDOUT);
 	assert_string_equal(ipc_chan_error(client.chan), "test_odd: no answer in time");
-	assert_int_equal(test_odd_wait(client.chan, &(struct test_odd){ .mode = 1 }, 5000, &odd), -ENOKEY);
+	assert_int_equal(
+		test_odd_wait(client.chan, &(struct test_odd){ .mode = 1 }, 5000, &odd), -ENOKEY);
 	static const uint8_t data[120000] = { 1, 2, 3 };
 	assert_int_equal(test_odd_wait(client.chan,
-				 &(struct test_odd){ .mode = 9, .data = { data, sizeof(data) } }, 5000, &odd),
+				 &(struct test_odd){ .mode = 9, .data = { data, sizeof(data) } },
+				 5000, &odd),
 		0);
 	assert_int_equal(odd.data.len, sizeof(data));
 	assert_memory_equal(odd.data.data, data, sizeof(data));
 	test_odd_reply_release(&odd);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	assert_int_equal(
-		test_echo_wait(client.chan, &(struct test_echo){ .n = 1 }, 5000, &reply), -ECONNRESET);
+	assert_int_equal(test_echo_wait(client.chan, &(struct test_echo){ .n = 1 }, 5000, &reply),
+		-ECONNRESET);
 	assert_false(client.was_closed);
 	assert_int_equal(ipc_chan_pump(client.chan, 0), -ECONNRESET);
 	assert_true(client.was_closed);
@@ -403,8 +410,8 @@ static void chan__queues_for_a_slow_reader(void **state)
 
 	sides_init(&s);
 	for (unsigned i = 1; i <= 100; i++)
-		assert_int_equal(test_told(s.client.chan,
-					 &(struct test_told){ .n = i, .data = { data, sizeof(data) } }),
+		assert_int_equal(test_told(s.client.chan, &(struct test_told){ .n = i,
+								  .data = { data, sizeof(data) } }),
 			0);
 	assert_true(ipc_chan_queued(s.client.chan) > 3000000);
 	sides_run(&s);
@@ -451,13 +458,15 @@ static void chan__flushes(void **state)
 	assert_int_equal(ipc_pair(fds), 0);
 	ipc_chan_open(&client.chan, NULL, fds[0], &test_client_service, &client, client_closed);
 	for (unsigned i = 1; i <= 50; i++)
-		test_told(client.chan, &(struct test_told){ .n = i, .data = { data, sizeof(data) } });
+		test_told(
+			client.chan, &(struct test_told){ .n = i, .data = { data, sizeof(data) } });
 	assert_int_equal(ipc_chan_flush(client.chan, 10), -ETIMEDOUT);
 	pid = fork();
 	if (pid == 0) {
 		struct test_server server = { 0 };
 		close(fds[0]);
-		ipc_chan_open(&server.chan, NULL, fds[1], &test_server_service, &server, server_closed);
+		ipc_chan_open(
+			&server.chan, NULL, fds[1], &test_server_service, &server, server_closed);
 		while (ipc_chan_pump(server.chan, -1) >= 0)
 			;
 		_exit(server.num_told == 50 ? 0 : 1);
@@ -564,19 +573,19 @@ static void chan__closes_on_what_the_schema_forbids(void **state)
 		const char *body;
 		size_t len;
 	} bad[] = {
-		{ IPC_REQUEST, TEST_ECHO, 1, "\x90", 1 },	/* too few fields */
+		{ IPC_REQUEST, TEST_ECHO, 1, "\x90", 1 },	  /* too few fields */
 		{ IPC_REQUEST, TEST_ECHO, 1, "\x92\x01\x01", 3 }, /* too many */
 		{ IPC_REQUEST, TEST_ECHO, 1, "\x91\x01\x00", 3 }, /* something after the end */
-		{ IPC_REQUEST, TEST_ECHO, 1, "\x91\xa1x", 3 },	/* another type */
+		{ IPC_REQUEST, TEST_ECHO, 1, "\x91\xa1x", 3 },	  /* another type */
 		{ IPC_REQUEST, TEST_ECHO, 1, "\xdd\x55\x55\x55\x55", 5 },
-		{ IPC_REQUEST, 999, 1, "\x90", 1 },		/* unknown */
-		{ IPC_NOTICE, TEST_ECHO, 1, "\x91\x01", 2 },	/* of another kind */
+		{ IPC_REQUEST, 999, 1, "\x90", 1 },	     /* unknown */
+		{ IPC_NOTICE, TEST_ECHO, 1, "\x91\x01", 2 }, /* of another kind */
 		{ IPC_REQUEST, TEST_TOLD, 1, "\x92\x01\xc4\x00", 4 },
-		{ IPC_NOTICE, TEST_SHOUT, 0, "\x91\x01", 2 },	/* the wrong way */
-		{ IPC_REPLY, TEST_ECHO, 1, "\x91\x01", 2 },	/* never asked */
+		{ IPC_NOTICE, TEST_SHOUT, 0, "\x91\x01", 2 }, /* the wrong way */
+		{ IPC_REPLY, TEST_ECHO, 1, "\x91\x01", 2 },   /* never asked */
 		{ IPC_ERROR, TEST_ECHO, 1, "\x92\x01\xa0", 3 },
 		{ IPC_PROGRESS, TEST_ECHO, 0, "\x93\x01\x01\xa0", 4 },
-		{ 7, TEST_ECHO, 1, "\x91\x01", 2 },		/* unknown kind */
+		{ 7, TEST_ECHO, 1, "\x91\x01", 2 }, /* unknown kind */
 		{ 0, TEST_ECHO, 1, "\x91\x01", 2 },
 	};
 
@@ -584,7 +593,8 @@ static void chan__closes_on_what_the_schema_forbids(void **state)
 		struct raw raw;
 		raw_init(&raw, &test_server_service);
 		raw_hello(&raw, "test", TEST_VERSION, test_digest);
-		raw_send(&raw, bad[i].kind, bad[i].type, bad[i].serial, bad[i].body, bad[i].len, NULL, 0);
+		raw_send(&raw, bad[i].kind, bad[i].type, bad[i].serial, bad[i].body, bad[i].len,
+			NULL, 0);
 		raw_expect_closed(&raw, -EBADMSG);
 	}
 }
@@ -678,11 +688,13 @@ static void relay_init(struct relay *r)
 	r->loop = ev_loop_new(EVFLAG_AUTO);
 	assert_int_equal(ipc_pair(a), 0);
 	assert_int_equal(ipc_pair(b), 0);
-	ipc_chan_open(&r->asker.chan, r->loop, a[0], &test_client_service, &r->asker, client_closed);
+	ipc_chan_open(
+		&r->asker.chan, r->loop, a[0], &test_client_service, &r->asker, client_closed);
 	ipc_chan_open_relay(&r->front.chan, r->loop, a[1], &test_server_service, &r->front,
 		server_closed, relay_request);
 	ipc_chan_open(&r->back.chan, r->loop, b[0], &test_client_service, &r->back, client_closed);
-	ipc_chan_open(&r->worker.chan, r->loop, b[1], &test_server_service, &r->worker, server_closed);
+	ipc_chan_open(
+		&r->worker.chan, r->loop, b[1], &test_server_service, &r->worker, server_closed);
 }
 
 static void relay_release(struct relay *r)
@@ -727,8 +739,9 @@ static void relay__passes_requests_and_answers(void **state)
 	ipc_chan_on_progress(r.asker.chan, progressed, &seen);
 	test_echo(r.asker.chan, &(struct test_echo){ .n = 3 }, echo_done, &echo);
 	test_odd(r.asker.chan, &(struct test_odd){ .mode = 1 }, odd_done, &failed);
-	test_odd(r.asker.chan, &(struct test_odd){ .mode = 2, .data = { (const uint8_t *)"ab", 2 } },
-		odd_done, &odd);
+	test_odd(r.asker.chan,
+		&(struct test_odd){ .mode = 2, .data = { (const uint8_t *)"ab", 2 } }, odd_done,
+		&odd);
 	test_fd(r.asker.chan, &(struct test_fd){ .fd = p[1], .other = p[1] }, fd_done, &fd);
 	relay_run(&r);
 	assert_int_equal(r.num_relayed, 4);
@@ -790,8 +803,9 @@ static void relay__may_come_later(void **state)
 
 	relay_init(&r);
 	r.is_held = true;
-	test_odd(r.asker.chan, &(struct test_odd){ .mode = 9, .data = { (const uint8_t *)"abc", 3 } },
-		odd_done, &res);
+	test_odd(r.asker.chan,
+		&(struct test_odd){ .mode = 9, .data = { (const uint8_t *)"abc", 3 } }, odd_done,
+		&res);
 	relay_run(&r);
 	assert_non_null(r.held);
 	assert_int_equal(ipc_call_type(r.held), TEST_ODD);
