@@ -149,11 +149,19 @@ static void asker_gone(struct ipc_call *call, void *arg)
 	self->num_dead++;
 }
 
+static void asker_gone_answer(struct ipc_call *call, void *arg)
+{
+	asker_gone(call, arg);
+	ipc_call_fail(call, -ECANCELED, NULL);
+}
+
 void on_test_odd(struct test_server *self, struct ipc_call *call, const struct test_odd *req)
 {
 	switch (req->mode) {
-	case 0:
 	case 3:
+		ipc_call_on_dead(call, asker_gone_answer, self);
+		return;
+	case 0:
 		self->deferred = call;
 		ipc_call_on_dead(call, asker_gone, self);
 		return;
