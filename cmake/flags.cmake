@@ -20,6 +20,10 @@ if(BAZIL_WERROR)
   add_compile_options(-Werror)
 endif()
 
+if(BAZIL_FUZZ)
+  # Coverage of every library, or the fuzzer searches blindly.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 if(BAZIL_SANITIZE)
   add_compile_options(-fsanitize=${BAZIL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${BAZIL_SANITIZE})
