@@ -1,0 +1,80 @@
+/*
+ * One worker process from start to end, and again: what `watch` means here.
+ *
+ *   STOPPED -> child_start() -> STARTING -> work_ready, checked from outside (verify.h), edges
+ * handed over -> BEGINNING -> work_begin answered -> RUNNING -> died -> BACKING_OFF -> STARTING ...
+ *   any -> child_stop() -> STOPPING -> STOPPED
+ *
+ * Its death is seen by a pidfd. It is restarted at once the first time, then after 10, 50, 250 ms,
+ * 1 s and every 5 s; the count is forgotten when it lived for 30 s. Its edges are made anew
+ * (edges.h), and requests for it wait meanwhile (control.h).
+ */
+#ifndef BAZIL_SUPERVISOR_CHILD_H
+#define BAZIL_SUPERVISOR_CHILD_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "supervisor/topology.h"
+
+struct held;
+struct ipc_chan;
+struct mount;
+struct supervisor;
+
+enum child_state {
+	CHILD_STOPPED,
+	CHILD_STARTING,
+	CHILD_BEGINNING,
+	CHILD_RUNNING,
+	CHILD_BACKING_OFF,
+	CHILD_STOPPING,
+};
+
+struct child {
+	struct supervisor *supervisor;
+	const struct role *role;
+	struct mount *mount; /* of a mountd */
+	enum child_state state;
+	pid_t pid;
+	int pidfd;
+	struct ev_io exited, log;
+	struct ev_timer timer; /* of the state: too slow, back-off, or kill */
+	struct ev_timer ping;
+	struct ipc_chan *work;
+	struct ipc_chan *ctl; /* we are the client */
+	int ctl_fd;	      /* its end of that, until it is handed over */
+	struct held *held;    /* requests for it, control.h */
+	unsigned restarts, failures;
+	double started; /* ev_now() */
+	uint32_t layers, landlock_abi;
+	char missing[400];
+	char last_death[100];
+	char last_line[200]; /* of its log */
+	char line[512];	     /* being received */
+	size_t line_len;
+};
+
+void child_init(
+	struct child *c, struct supervisor *s, const struct role *role, struct mount *mount);
+
+/* Starts it; failures are deaths, and are retried. */
+void child_start(struct child *c);
+
+/* Asks it to finish and kills it after 10 seconds; STOPPED comes from the loop, or at once. */
+void child_stop(struct child *c);
+
+/* SIGKILL now. Its death is dealt with from the loop. why: for the status. */
+void child_kill(struct child *c, const char *why);
+
+/* Closes what is left. Only when STOPPED. */
+void child_release(struct child *c);
+
+/* It has said work_ready and been checked: it may be given descriptors. */
+bool child_is_ready(const struct child *c);
+
+const char *child_state_name(const struct child *c);
+
+#endif

@@ -1,0 +1,308 @@
+/*
+ * bazil-supervisor: starts the workers, connects them, restarts what dies, relays what bazil(1)
+ * asks.
+ *
+ *   --data-dir=PATH --create           makes a data directory, then ends
+ *   --data-dir=PATH --run [--port=N]   the server, in the foreground
+ *   --data-dir=PATH --once             serves the client on fd 3, with the workers that it needs
+ *
+ * bazil(1) execs it. It cannot take a sandbox of its own: it makes those of the others, and
+ * no_new_privs would pass to the mounter and keep fusermount3 from mounting.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "supervisor/control.h"
+#include "supervisor/edges.h"
+#include "supervisor/listener.h"
+#include "supervisor/shutdown.h"
+#include "supervisor/stale.h"
+#include "supervisor/supervisor.h"
+#include "worker/log.h"
+
+#define CLIENT_FD 3
+
+struct options {
+	const char *data_dir;
+	enum { MODE_NONE, MODE_CREATE, MODE_RUN, MODE_ONCE } mode;
+	unsigned port;
+};
+
+int supervisor_error(const char *fmt, ...)
+{
+	char text[LOG_TEXT_MAX + 1];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_error("%s", text);
+	return -1;
+}
+
+void supervisor_fail(struct supervisor *s, const char *fmt, ...)
+{
+	char text[LOG_TEXT_MAX + 1];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* The first reason is the one; what follows from it would only hide it. */
+	if (s->failed)
+		return;
+	log_error("%s", text);
+	if (s->starting)
+		s->failed = true;
+}
+
+static void wake(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+}
+
+bool supervisor_wait(struct supervisor *s, bool (*is_so)(void *arg), void *arg, double seconds)
+{
+	const double end = ev_time() + seconds;
+	const bool was_stopping = s->stopping;
+	struct ev_timer timer;
+
+	ev_timer_init(&timer, wake, seconds, 0.);
+	ev_timer_start(s->loop, &timer);
+	while (!is_so(arg) && !s->failed && s->stopping == was_stopping && ev_time() < end)
+		ev_run(s->loop, EVRUN_ONCE);
+	ev_timer_stop(s->loop, &timer);
+	return is_so(arg);
+}
+
+static bool all_running(void *arg)
+{
+	struct supervisor *s = arg;
+
+	for (int i = 0; i < NUM_ROLES; i++)
+		if (s->children[i].state != CHILD_RUNNING)
+			return false;
+	return true;
+}
+
+static bool is_running(void *arg)
+{
+	return ((struct child *)arg)->state == CHILD_RUNNING;
+}
+
+static void on_signal(struct ev_loop *loop, struct ev_signal *w, int events)
+{
+	((struct supervisor *)w->data)->stopping = true;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+static void watch_signal(struct supervisor *s, struct ev_signal *w, int number)
+{
+	ev_signal_init(w, on_signal, number);
+	w->data = s;
+	ev_signal_start(s->loop, w);
+}
+
+/* Where the workers are: beside us (as built, and as installed), else where they are installed. */
+static void find_programs(char ret[4096])
+{
+	ssize_t n = readlink("/proc/self/exe", ret, 4000);
+	char program[4096 + 16];
+
+	if (n > 0) {
+		ret[n] = '\0';
+		*strrchr(ret, '/') = '\0';
+		snprintf(program, sizeof(program), "%s/bazil-keyd", ret);
+		if (access(program, F_OK) == 0)
+			return;
+	}
+	snprintf(ret, 4096, "%s", BAZIL_LIBEXECDIR);
+}
+
+static void supervisor_init(struct supervisor *s)
+{
+	*s = (struct supervisor){ .listener = -1, .ctl_listener = -1, .starting = true };
+	s->dir.fd = s->dir.lock = -1;
+	/* Not the default loop: that one would reap our children. */
+	s->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
+	if (!s->loop)
+		fatal("event loop: %s", strerror(errno));
+	find_programs(s->libexec);
+	for (int i = 0; i < NUM_ROLES; i++)
+		child_init(&s->children[i], s, &topology_roles[i], NULL);
+	watch_signal(s, &s->sigterm, SIGTERM);
+	watch_signal(s, &s->sigint, SIGINT);
+	watch_signal(s, &s->sighup, SIGHUP);
+}
+
+static int run_server(struct supervisor *s)
+{
+	/* Before anything is started: the whole topology. */
+	edges_make(s);
+	child_start(&s->children[ROLE_MOUNTER]);
+	child_start(&s->children[ROLE_KEYD]);
+	child_start(&s->children[ROLE_STORED]);
+	child_start(&s->children[ROLE_DIALER]);
+	child_start(&s->children[ROLE_SYNCD]);
+
+	supervisor_wait(s, is_running, &s->children[ROLE_MOUNTER], 60.);
+	if (!s->failed && !s->stopping)
+		stale_detach(s);
+	/* A store that recovers a lot takes its time; only a failure ends the wait. */
+	supervisor_wait(s, all_running, s, 1e6);
+	if (s->failed)
+		return 1;
+	if (s->stopping)
+		return 0;
+	s->starting = false;
+	printf("bazil: Listening on [::]:%u\n", s->port);
+	fflush(stdout);
+	listener_notify("READY=1");
+	ev_run(s->loop, 0);
+	listener_notify("STOPPING=1");
+	return 0;
+}
+
+static int run(struct supervisor *s, const struct options *o)
+{
+	int r = datadir_open(&s->dir, o->data_dir, false);
+
+	if (r < 0)
+		return 1;
+	r = listener_open(o->port, &s->listener, &s->port);
+	if (r < 0) {
+		supervisor_error("server: port %u: %s: choose another one with -port=N",
+			o->port ? o->port : LISTENER_PORT,
+			r == -EADDRINUSE ? "already in use" : strerror(-r));
+		return 1;
+	}
+	datadir_write_lock(&s->dir, NULL);
+	r = control_listen(s);
+	if (r < 0) {
+		supervisor_error("data directory: %s: ctl.sock: %s", s->dir.path, strerror(-r));
+		return 1;
+	}
+	r = run_server(s);
+	shutdown_all(s);
+	close(s->listener);
+	return r;
+}
+
+static int create(struct supervisor *s, const struct options *o)
+{
+	bool done;
+
+	if (datadir_create(&s->dir, o->data_dir) < 0)
+		return 1;
+	s->create = true;
+	child_start(&s->children[ROLE_KEYD]);
+	child_start(&s->children[ROLE_STORED]);
+	done = supervisor_wait(s, is_running, &s->children[ROLE_KEYD], 120.) &&
+	       supervisor_wait(s, is_running, &s->children[ROLE_STORED], 120.);
+	if (!done && !s->failed)
+		supervisor_error("create: %s: given up", s->dir.path);
+	shutdown_all(s);
+	if (!done)
+		datadir_undo(&s->dir);
+	return done ? 0 : 1;
+}
+
+static int once(struct supervisor *s, const struct options *o)
+{
+	/* Whoever asks waits on the socket: an error goes there, not only to stderr. */
+	if (datadir_open(&s->dir, o->data_dir, true) < 0)
+		return 1;
+	s->once = true;
+	datadir_write_lock(&s->dir, NULL);
+	if (control_adopt(s, CLIENT_FD) < 0)
+		return 1;
+	while (!s->stopping && !s->failed)
+		ev_run(s->loop, EVRUN_ONCE);
+	shutdown_all(s);
+	return 0;
+}
+
+static int usage(void)
+{
+	supervisor_error("bazil-supervisor is started by bazil(1): see `bazil help`");
+	return 2;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = { { "data-dir", required_argument, NULL, 'd' },
+		{ "create", no_argument, NULL, 'c' }, { "run", no_argument, NULL, 'r' },
+		{ "once", no_argument, NULL, 'o' }, { "port", required_argument, NULL, 'p' },
+		{ NULL, 0, NULL, 0 } };
+	int c;
+
+	*o = (struct options){ .mode = MODE_NONE };
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
+		if (c == 'd')
+			o->data_dir = optarg;
+		else if (c == 'c')
+			o->mode = MODE_CREATE;
+		else if (c == 'r')
+			o->mode = MODE_RUN;
+		else if (c == 'o')
+			o->mode = MODE_ONCE;
+		else if (c == 'p')
+			o->port = strtoul(optarg, NULL, 10);
+		else
+			return -EINVAL;
+	}
+	if (!o->data_dir || o->data_dir[0] != '/' || o->mode == MODE_NONE || optind < argc ||
+		o->port > 65535)
+		return -EINVAL;
+	return 0;
+}
+
+/* What its children get unasked must not be more than they need, and no secret lies in a core. */
+static void protect(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	prctl(PR_SET_DUMPABLE, 0);
+	setrlimit(RLIMIT_CORE, &none);
+	signal(SIGPIPE, SIG_IGN);
+	umask(077);
+}
+
+int main(int argc, char **argv)
+{
+	struct supervisor s;
+	struct options o;
+	int r = 2;
+
+	protect();
+	if (parse(argc, argv, &o) < 0)
+		return usage();
+	/* Our working directory may not keep a file system busy, least of all our own mounts. */
+	if (chdir("/") < 0)
+		fatal("/: %s", strerror(errno));
+	supervisor_init(&s);
+	switch (o.mode) {
+	case MODE_CREATE:
+		r = create(&s, &o);
+		break;
+	case MODE_RUN:
+		r = run(&s, &o);
+		break;
+	case MODE_ONCE:
+		r = once(&s, &o);
+		break;
+	case MODE_NONE:
+		break;
+	}
+	datadir_close(&s.dir);
+	return r;
+}

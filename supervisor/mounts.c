@@ -1,0 +1,505 @@
+#include "supervisor/mounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "ipc/chan.h"
+#include "ipc/ctl.gen.h"
+#include "ipc/ring.h"
+#include "ipc/work.gen.h"
+#include "supervisor/edges.h"
+#include "supervisor/supervisor.h"
+#include "worker/log.h"
+#include "worker/scope.h"
+
+#define DIRTY_SIZE    ((off_t)64 << 20)
+#define STATE_SIZE    ((off_t)64 << 10)
+#define DEATH_SECONDS 30.0
+/* After a forced detach: how long programs may go on with what they have open. */
+#define FORCE_SECONDS 2.0
+/* mountd has that long to store what was dirty when its mount ended. */
+#define FLUSH_SECONDS 120.0
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* Its end: nothing of it is left here, and the last descriptor of the kernel's connection is
+ * closed. */
+static void mount_free(struct mount *m)
+{
+	struct supervisor *s = m->supervisor;
+
+	for (struct mount **p = &s->mounts; *p; p = &(*p)->next)
+		if (*p == m) {
+			*p = m->next;
+			break;
+		}
+	ev_timer_stop(s->loop, &m->timer);
+	ev_timer_stop(s->loop, &m->retire);
+	child_release(&m->child);
+	edges_drop_mount(s, m);
+	close_fd(&m->fuse);
+	close_fd(&m->state_fd);
+	close_fd(&m->dirty);
+	close_fd(&m->ring);
+	free(m->path);
+	free(m);
+	datadir_write_lock(&s->dir, s->mounts);
+}
+
+static void fail(struct mount *m, int err, const char *text)
+{
+	if (m->call)
+		ipc_call_fail(TAKE_PTR(m->call), err, "%s", text);
+	mount_free(m);
+}
+
+struct mount *mounts_find(struct supervisor *s, const char *volume)
+{
+	for (struct mount *m = s->mounts; m; m = m->next)
+		if (strcmp(m->volume, volume) == 0)
+			return m;
+	return NULL;
+}
+
+static struct ipc_chan *mounter(struct supervisor *s)
+{
+	struct child *c = &s->children[ROLE_MOUNTER];
+
+	return child_is_ready(c) ? c->work : NULL;
+}
+
+bool mount_is_over(const struct mount *m)
+{
+	return m->is_over;
+}
+
+/* Down. */
+
+static void on_retire(struct ev_loop *loop, struct ev_timer *w, int events)
+{
+	struct mount *m = w->data;
+	const char *failure = m->failure;
+
+	if (m->call && failure)
+		ipc_call_fail(TAKE_PTR(m->call), -EIO, "%s: %s", m->volume, failure);
+	else if (m->call)
+		ctl_volume_unmount_reply(
+			TAKE_PTR(m->call), &(struct ctl_volume_unmount_reply){ 0 });
+	mount_free(m);
+}
+
+/* Frees it from the loop: callers are callbacks of its own child. */
+static void retire(struct mount *m)
+{
+	m->is_over = true;
+	ev_timer_stop(m->supervisor->loop, &m->timer);
+	ev_timer_set(&m->retire, 0., 0.);
+	ev_timer_start(m->supervisor->loop, &m->retire);
+}
+
+void mount_child_stopped(struct mount *m)
+{
+	if (m->attached && m->state != MOUNT_LEAVING && mounter(m->supervisor))
+		work_detach(mounter(m->supervisor),
+			&(struct work_detach){ .path = m->path, .lazy = true }, NULL, NULL);
+	retire(m);
+}
+
+void mount_child_unmounted(struct mount *m)
+{
+	if (m->state != MOUNT_LEAVING)
+		log_info("a volume was unmounted from outside");
+	m->state = MOUNT_LEAVING;
+	m->attached = false;
+	m->is_over = true;
+}
+
+static void on_timer(struct ev_loop *loop, struct ev_timer *w, int events)
+{
+	struct mount *m = w->data;
+
+	if (m->force) {
+		/* Still used after the detach: mountd stores what it has, then the kernel's
+		 * connection is closed and who uses it gets errors. */
+		m->is_over = true;
+		child_stop(&m->child);
+		return;
+	}
+	log_error("a volume could not store everything in time while it was unmounted");
+	m->failure = "its last changes could not be stored in time";
+	m->is_over = true;
+	child_kill(&m->child, "did not store everything in time");
+}
+
+static void detached(void *arg, int err, const struct work_detach_reply *reply)
+{
+	struct mount *m = arg;
+	struct supervisor *s = m->supervisor;
+	struct ipc_chan *chan = s->children[ROLE_MOUNTER].work;
+
+	m->detaching = false;
+	if (m->state != MOUNT_LEAVING)
+		return;
+	/* Somebody else has unmounted it already: as good. */
+	if (err && err != -ENOENT) {
+		m->state = MOUNT_MOUNTED;
+		if (!m->call)
+			return;
+		if (err == -EBUSY)
+			ipc_call_fail(TAKE_PTR(m->call), err,
+				"%s: busy: a program works in it or has a file open: end that, or "
+				"detach it with -force",
+				m->path);
+		else
+			ipc_call_fail(TAKE_PTR(m->call), err, "%s: %s", m->path,
+				chan ? ipc_chan_error(chan) : strerror(-err));
+		return;
+	}
+	m->attached = false;
+	ev_timer_stop(s->loop, &m->timer);
+	ev_timer_set(&m->timer, m->force ? FORCE_SECONDS : FLUSH_SECONDS, 0.);
+	ev_timer_start(s->loop, &m->timer);
+}
+
+void mount_leave(struct mount *m, bool force)
+{
+	struct supervisor *s = m->supervisor;
+	struct ipc_chan *chan = mounter(s);
+	const struct work_detach msg = { .path = m->path, .lazy = force };
+
+	if (m->detaching)
+		return;
+	if (!chan) {
+		if (m->call)
+			ipc_call_fail(TAKE_PTR(m->call), -EAGAIN,
+				"server: the mounter is being restarted: try again");
+		return;
+	}
+	m->state = MOUNT_LEAVING;
+	m->force = force;
+	m->detaching = true;
+	if (work_detach(chan, &msg, detached, m) < 0)
+		detached(m, -EIO, NULL);
+}
+
+static struct mount *find_target(struct supervisor *s, const char *target)
+{
+	char path[4097];
+	size_t len = strlen(target);
+
+	if (!strchr(target, '/'))
+		return mounts_find(s, target);
+	while (len > 1 && target[len - 1] == '/')
+		len--;
+	snprintf(path, sizeof(path), "%.*s", (int)len, target);
+	for (struct mount *m = s->mounts; m; m = m->next)
+		if (strcmp(m->path, path) == 0)
+			return m;
+	return NULL;
+}
+
+void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force)
+{
+	struct mount *m = find_target(s, target);
+
+	if (!m || m->state < MOUNT_STARTING) {
+		ipc_call_fail(call, -ENOENT,
+			"%s: nothing of this server is mounted there: `bazil server status` lists "
+			"what is",
+			target);
+		return;
+	}
+	if (m->call || m->detaching) {
+		ipc_call_fail(
+			call, -EBUSY, "%s: it is being mounted or unmounted just now", target);
+		return;
+	}
+	m->call = call;
+	/* Already detached, waiting for mountd to end: then the caller waits too. */
+	if (m->state == MOUNT_LEAVING && !force)
+		return;
+	mount_leave(m, force);
+}
+
+/* Deaths of mountd. */
+
+bool mount_child_died(struct mount *m)
+{
+	struct supervisor *s = m->supervisor;
+	const double now = ev_now(s->loop);
+
+	memmove(m->deaths, m->deaths + 1, sizeof(m->deaths) - sizeof(m->deaths[0]));
+	m->deaths[MOUNT_DEATHS_MAX - 1] = now;
+	if (m->deaths[0] == 0 || now - m->deaths[0] > DEATH_SECONDS)
+		return false;
+	log_error("mountd died %d times in %.0f seconds: its mount is taken down", MOUNT_DEATHS_MAX,
+		DEATH_SECONDS);
+	m->failure = "its mountd died again and again: see the server's log";
+	m->child.state = CHILD_STOPPED;
+	/* Closing the connection ends every call that waits; the detach only tidies up. */
+	close_fd(&m->fuse);
+	mount_child_stopped(m);
+	return true;
+}
+
+/* Up. */
+
+static void mounted(void *arg, int err, const struct work_mount_reply *reply)
+{
+	struct mount *m = arg;
+	struct child *c = &m->child;
+	char text[600];
+
+	if (m->state != MOUNT_STARTING) {
+		if (err && err != -ECONNRESET) {
+			log_error("mountd: %s", c->work ? ipc_chan_error(c->work) : strerror(-err));
+			child_kill(c, "could not take over its mount");
+		}
+		return;
+	}
+	if (!err) {
+		m->state = MOUNT_MOUNTED;
+		if (m->call)
+			ctl_volume_mount_reply(
+				TAKE_PTR(m->call), &(struct ctl_volume_mount_reply){ 0 });
+		return;
+	}
+	if (err == -ECONNRESET)
+		return; /* it died: the next one tries */
+	snprintf(text, sizeof(text), "%s: %s", m->volume,
+		c->work && *ipc_chan_error(c->work) ? ipc_chan_error(c->work) : strerror(-err));
+	if (m->call)
+		ipc_call_fail(TAKE_PTR(m->call), err, "%s", text);
+	m->is_over = true;
+	child_stop(c);
+}
+
+void mount_child_running(struct mount *m)
+{
+	const bool keep = geteuid() == 0 && (m->flags & MOUNT_ALLOW_OTHER);
+	const struct work_mount msg = {
+		.fuse = m->fuse,
+		.state = m->state_fd,
+		.dirty = m->dirty,
+		.volume_name = m->volume,
+		.flags = m->flags,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.keep_owner = keep,
+	};
+
+	if (work_mount(m->child.work, &msg, mounted, m) < 0)
+		child_kill(&m->child, "work_mount could not be sent");
+}
+
+/* Memory that no process can shrink under another one's feet. */
+static int sealed_memory(const char *name, off_t size, int *ret_fd)
+{
+	_cleanup_(closep) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | 8u);
+
+	/* 8: MFD_NOEXEC_SEAL, unknown before Linux 6.3. */
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0 || ftruncate(fd, size) < 0 ||
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int make_memory(struct mount *m)
+{
+	int r = sealed_memory("bazil-state", STATE_SIZE, &m->state_fd);
+
+	if (r == 0)
+		r = sealed_memory("bazil-dirty", DIRTY_SIZE, &m->dirty);
+	if (r == 0)
+		r = ipc_ring_create((size_t)64 << 20, &m->ring);
+	while (r == 0 && m->incarnation == 0)
+		if (getrandom(&m->incarnation, sizeof(m->incarnation), 0) < 0)
+			r = -errno;
+	return r;
+}
+
+static void attached(void *arg, int err, const struct work_attach_reply *reply)
+{
+	struct mount *m = arg;
+	struct supervisor *s = m->supervisor;
+	struct ipc_chan *chan = s->children[ROLE_MOUNTER].work;
+	int r;
+
+	if (err == -ECONNRESET) {
+		fail(m, -EIO, "server: the mounter died: try again");
+		return;
+	}
+	if (err) {
+		fail(m, err, chan ? ipc_chan_error(chan) : strerror(-err));
+		return;
+	}
+	m->fuse = fcntl(reply->fuse, F_DUPFD_CLOEXEC, 3);
+	m->attached = true;
+	m->state = MOUNT_STARTING;
+	r = m->fuse < 0 ? -errno : make_memory(m);
+	if (r < 0) {
+		close_fd(&m->fuse);
+		work_detach(
+			chan, &(struct work_detach){ .path = m->path, .lazy = true }, NULL, NULL);
+		fail(m, r, "server: out of memory or descriptors");
+		return;
+	}
+	edges_make_mount(s, m);
+	child_start(&m->child);
+}
+
+static void attach(struct mount *m)
+{
+	struct supervisor *s = m->supervisor;
+	const struct work_attach msg = {
+		.path = m->path, .volume_name = m->volume, .flags = m->flags
+	};
+
+	m->state = MOUNT_ATTACHING;
+	/* Before the kernel has it: whoever starts after our sudden death looks for it there. */
+	datadir_write_lock(&s->dir, s->mounts);
+	if (!mounter(s) || work_attach(mounter(s), &msg, attached, m) < 0)
+		fail(m, -EAGAIN, "server: the mounter is being restarted: try again");
+}
+
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[65 + 1];
+	const size_t n = strlen(b);
+
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 0; a[i]; i++) {
+		unsigned diagonal = row[0];
+
+		row[0] = i + 1;
+		for (size_t j = 0; j < n; j++) {
+			const unsigned change = diagonal + (a[i] != b[j]);
+
+			diagonal = row[j + 1];
+			row[j + 1] = row[j] + 1 < diagonal + 1 ? row[j] + 1 : diagonal + 1;
+			if (change < row[j + 1])
+				row[j + 1] = change;
+		}
+	}
+	return row[n];
+}
+
+/* There is no such volume; is there one that could have been meant? */
+static void listed(void *arg, int err, const struct ctl_volume_list_reply *reply)
+{
+	struct mount *m = arg;
+	const char *close = NULL;
+	unsigned best = 3;
+	char text[300];
+
+	for (size_t i = 0; !err && i < reply->num_volumes; i++) {
+		const unsigned d = distance(m->volume, reply->volumes[i].name);
+
+		if (d < best) {
+			best = d;
+			close = reply->volumes[i].name;
+		}
+	}
+	if (close)
+		snprintf(text, sizeof(text),
+			"%s: there is no volume of this name: did you mean %s?", m->volume, close);
+	else
+		snprintf(text, sizeof(text),
+			"%s: there is no volume of this name: `bazil volume list` shows those that "
+			"are, `bazil volume create` makes one",
+			m->volume);
+	fail(m, -ENOENT, text);
+}
+
+static void found(void *arg, int err, const struct ctl_volume_status_reply *reply)
+{
+	struct mount *m = arg;
+	struct ipc_chan *stored = m->supervisor->children[ROLE_STORED].ctl;
+
+	if (err == -ENOENT && stored &&
+		ctl_volume_list(stored, &(struct ctl_volume_list){ 0 }, listed, m) == 0)
+		return;
+	if (err) {
+		fail(m, err,
+			stored && *ipc_chan_error(stored) ? ipc_chan_error(stored)
+							  : strerror(-err));
+		return;
+	}
+	memcpy(m->volume_id, reply->volume.id, sizeof(m->volume_id));
+	snprintf(m->sharing, sizeof(m->sharing), "%s", reply->volume.sharing);
+	attach(m);
+}
+
+/* What is wrong with this wish, as far as it can be told without looking at the path. */
+static int refuse(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path)
+{
+	const size_t len = strlen(s->dir.path);
+	const struct mount *same = mounts_find(s, volume);
+	const struct mount *there = find_target(s, path);
+
+	if (path[0] != '/')
+		return ipc_call_fail(call, -EINVAL, "%s: not an absolute path", path);
+	if (there)
+		return ipc_call_fail(call, -EBUSY, "%s: volume %s is mounted there already", path,
+			there->volume);
+	if (same)
+		return ipc_call_fail(
+			call, -EBUSY, "%s: it is mounted on %s already", volume, same->path);
+	if (strncmp(path, s->dir.path, len) == 0 && (path[len] == '/' || path[len] == '\0'))
+		return ipc_call_fail(call, -EINVAL,
+			"%s: it is inside the data directory, where Bazil keeps its own files: "
+			"choose another one",
+			path);
+	return 0;
+}
+
+static void init_fds(struct mount *m)
+{
+	m->fuse = m->state_fd = m->dirty = m->ring = -1;
+}
+
+void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
+	uint32_t flags)
+{
+	struct ipc_chan *stored = s->children[ROLE_STORED].ctl;
+	struct mount *m;
+
+	if (refuse(s, call, volume, path) < 0)
+		return;
+	m = calloc(1, sizeof(*m));
+	if (!m || !(m->path = strdup(path))) {
+		free(m);
+		ipc_call_fail(call, -ENOMEM, NULL);
+		return;
+	}
+	m->supervisor = s;
+	m->call = call;
+	m->flags = flags;
+	m->id = ++s->num_mounts_made;
+	init_fds(m);
+	snprintf(m->volume, sizeof(m->volume), "%s", volume);
+	child_init(&m->child, s, &topology_roles[ROLE_MOUNTD], m);
+	ev_init(&m->timer, on_timer);
+	ev_init(&m->retire, on_retire);
+	m->timer.data = m->retire.data = m;
+	m->next = s->mounts;
+	s->mounts = m;
+	if (!stored || ctl_volume_status(
+			       stored, &(struct ctl_volume_status){ .name = volume }, found, m) < 0)
+		fail(m, -EAGAIN, "server: the store is being restarted: try again");
+}

@@ -1,0 +1,74 @@
+/*
+ * Mounted volumes: what must outlive a mountd, and the way up and down.
+ *
+ *   mount_start: ASKING stored for the volume -> ATTACHING by the mounter -> STARTING a mountd ->
+ * MOUNTED mount_stop, or unmounted from outside: LEAVING: mountd stores what is dirty and ends ->
+ * gone
+ *
+ * The supervisor keeps, and never maps or reads: the kernel's connection, the memory of the session
+ * and of dirty files, and the ring to stored. A mountd that dies is replaced and given all of them
+ * again: open files stay open and calls wait. When it dies 5 times in 30 seconds the mount is taken
+ * down, so that programs get errors instead of waiting for ever.
+ */
+#ifndef BAZIL_SUPERVISOR_MOUNTS_H
+#define BAZIL_SUPERVISOR_MOUNTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "supervisor/child.h"
+
+struct ipc_call;
+struct supervisor;
+
+/* ctl_volume_mount.flags and work_mount.flags */
+#define MOUNT_READ_ONLY	  1u
+#define MOUNT_ALLOW_OTHER 2u
+
+#define MOUNT_DEATHS_MAX 5
+
+enum mount_state { MOUNT_ASKING, MOUNT_ATTACHING, MOUNT_STARTING, MOUNT_MOUNTED, MOUNT_LEAVING };
+
+struct mount {
+	struct mount *next;
+	struct supervisor *supervisor;
+	enum mount_state state;
+	uint64_t id;	      /* of its edges */
+	uint64_t incarnation; /* random: of this mount, not of its mountds */
+	char volume[65], sharing[65];
+	uint8_t volume_id[16];
+	char *path;
+	uint32_t flags;
+	int fuse, state_fd, dirty, ring;
+	struct child child;
+	struct ipc_call *call; /* who waits for it to be up, or down */
+	bool attached;	       /* the kernel has it */
+	bool is_over;	       /* mountd need not come back */
+	bool force;
+	bool detaching;
+	const char *failure; /* why it went down by itself */
+	double deaths[MOUNT_DEATHS_MAX];
+	struct ev_timer timer;
+	struct ev_timer retire;
+};
+
+/* Both answer the call, later. */
+void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
+	uint32_t flags);
+void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force);
+
+/* By volume name; NULL. */
+struct mount *mounts_find(struct supervisor *s, const char *volume);
+
+/* What child.c tells of a mount's mountd. */
+void mount_child_running(struct mount *m);
+void mount_child_unmounted(struct mount *m);
+/* Returns true when it is not to be started again. */
+bool mount_child_died(struct mount *m);
+void mount_child_stopped(struct mount *m);
+bool mount_is_over(const struct mount *m);
+
+/* For shutdown.c: takes it down without an asker; called again with force when it is busy. */
+void mount_leave(struct mount *m, bool force);
+
+#endif
