@@ -178,6 +178,8 @@ static int open_sync(struct syncd *d, int fd, int ring_in, int ring_out)
 		&d->sync, d->loop, fd, &sync_client_service, &d->sync_client, sync_closed);
 	if (r < 0)
 		return r;
+	/* The syncd before may have died between an entry and its kick. */
+	sync_kick(d->sync, &(struct sync_kick){ 0 });
 	ask_config(d);
 	serve_restarted(d);
 	pulls_resume(d);

@@ -27,8 +27,8 @@
 #define FRAGMENT_ID_SIZE   32
 /* Longest piece of an object, so that a control message waits for at most this much. */
 #define FRAGMENT_BULK_MAX  (32 * 1024)
-/* Longest piece of a control message: one Noise message (65535) less tag and head. */
-#define FRAGMENT_PIECE_MAX (65535 - 16 - FRAGMENT_HEAD_MAX)
+/* Longest piece of a control message: on a slow line each one is a sign of progress. */
+#define FRAGMENT_PIECE_MAX (16 * 1024)
 
 enum fragment_kind {
 	FRAGMENT_ASK = 1,

@@ -77,13 +77,12 @@ static void run_puts(struct objects *o, struct ipc_chan *sync)
 	while (o->ring_in && o->first_put) {
 		struct object_put *put = o->first_put;
 		if (!publish(o, put, sync)) {
-			/* stored tells (sync_room) when it has taken something; it may just have.
-			 */
-			if (!ipc_ring_wait_room_begin(
-				    o->ring_in, (uint32_t)(INTAKE_TAG_SIZE + put->len)))
-				continue;
-			return;
+			/* stored tells (sync_room) when it has taken something; it may just have. */
+			ipc_ring_sleep_begin(o->ring_in);
+			if (!publish(o, put, sync))
+				return;
 		}
+		ipc_ring_sleep_end(o->ring_in);
 		o->first_put = put->next;
 		if (!o->first_put)
 			o->last_put = &o->first_put;
@@ -135,31 +134,40 @@ static int take_one(struct objects *o, const uint8_t *data, uint32_t type, uint3
 	return 0;
 }
 
-static int run_takes(struct objects *o, struct ipc_chan *sync)
+/* Looks at the first entry: 1 taken, 0 none. */
+static int take_next(struct objects *o, struct ipc_chan *sync)
 {
 	const void *data;
-	uint64_t next;
+	uint64_t end;
 	uint32_t type, len;
+	int r = ipc_ring_peek(o->ring_out, &end, &type, &data, &len);
+
+	if (r <= 0)
+		return r;
+	r = take_one(o, data, type, len);
+	if (r < 0)
+		return r;
+	ipc_ring_release(o->ring_out, end);
+	if (sync && ipc_ring_must_kick(o->ring_out))
+		sync_kick(sync, &(struct sync_kick){ 0 });
+	return 1;
+}
+
+static int run_takes(struct objects *o, struct ipc_chan *sync)
+{
 	int r;
 
 	ipc_ring_sleep_end(o->ring_out);
-	for (;;) {
-		r = ipc_ring_peek(o->ring_out, &next, &type, &data, &len);
-		if (r == 0) {
-			/* Something may have come while we said so. */
-			if (ipc_ring_sleep_begin(o->ring_out))
-				return 0;
-			ipc_ring_sleep_end(o->ring_out);
-			continue;
-		}
-		if (r > 0)
-			r = take_one(o, data, type, len);
+	do {
+		while ((r = take_next(o, sync)) > 0)
+			;
 		if (r < 0)
 			return r;
-		ipc_ring_release(o->ring_out, next);
-		if (sync && ipc_ring_must_kick_room(o->ring_out))
-			sync_kick(sync, &(struct sync_kick){ 0 });
-	}
+		/* Something may have come just before stored could know that we sleep. */
+		ipc_ring_sleep_begin(o->ring_out);
+		r = take_next(o, sync);
+	} while (r > 0);
+	return r;
 }
 
 int objects_run(struct objects *o, struct ipc_chan *sync)

@@ -69,7 +69,7 @@ struct session {
 	bool owes_pong, owes_ping;
 	uint64_t pong_value, ping_value;
 
-	ev_tstamp received_at, pinged_at, object_at, probe_at;
+	ev_tstamp sent_at, pinged_at, object_at, probe_at;
 	struct ev_timer tick, finish;
 };
 
@@ -136,6 +136,7 @@ static bool send_fragment(struct session *s, const struct fragment *f)
 		return false;
 	}
 	wire_commit(s->wire, sealed);
+	s->sent_at = ev_now(s->loop);
 	if (f->kind == FRAGMENT_REKEY || ++s->num_sent == s->limits->rekey_messages) {
 		noise_cipher_rekey(&s->send);
 		s->num_sent = 0;
@@ -413,7 +414,6 @@ static void on_frame(void *self, uint8_t *data, size_t len)
 			noise_cipher_rekey(&s->receive);
 			s->num_received = 0;
 		}
-		s->received_at = ev_now(s->loop);
 		s->probe_at = 0;
 		if (!s->is_up)
 			first_message(s);
@@ -448,9 +448,9 @@ static const struct wire_ops wire_ops = { .frame = on_frame, .room = on_room, .d
 static void on_tick(struct ev_loop *loop, struct ev_timer *timer, int events)
 {
 	struct session *s = timer->data;
-	ev_tstamp now = ev_now(loop);
+	ev_tstamp now = ev_now(loop), received_at = wire_received_at(s->wire);
 
-	if (now - s->received_at > s->limits->dead_after || (s->probe_at && now > s->probe_at)) {
+	if (now - received_at > s->limits->dead_after || (s->probe_at && now > s->probe_at)) {
 		session_end(s, -ETIMEDOUT);
 		return;
 	}
@@ -458,8 +458,10 @@ static void on_tick(struct ev_loop *loop, struct ev_timer *timer, int events)
 		session_end(s, -ETIMEDOUT);
 		return;
 	}
-	if (now - s->received_at >= s->limits->ping_after &&
-		now - s->pinged_at >= s->limits->ping_after) {
+	/* Also while it sends and we do not: on a slow line its own ping is behind much else. */
+	if (now - s->sent_at >= s->limits->ping_after ||
+		(now - received_at >= s->limits->ping_after &&
+			now - s->pinged_at >= s->limits->ping_after)) {
 		s->owes_ping = true;
 		s->pinged_at = now;
 	}
@@ -554,13 +556,14 @@ int session_open(struct session **ret, const struct session_params *params)
 	s->server = (struct peer_server){ .session = s, .owner = params->self };
 	port_init(&s->asker, s, FRAGMENT_ASK);
 	port_init(&s->answerer, s, FRAGMENT_ANSWER);
-	s->received_at = s->pinged_at = s->key_time = ev_now(s->loop);
+	s->sent_at = s->pinged_at = s->key_time = ev_now(s->loop);
 	ev_init(&s->finish, on_finish);
 	ev_timer_init(&s->tick, on_tick, s->limits->ping_after / 3, s->limits->ping_after / 3);
 	s->tick.data = s->finish.data = s;
 	ev_timer_start(s->loop, &s->tick);
 	wire_limit(s->wire, WIRE_FRAME_MAX);
 	wire_hand_over(s->wire, &wire_ops, s);
+	wire_pause(s->wire, false);
 	r = open_channels(s);
 	if (r < 0)
 		session_end(s, r);

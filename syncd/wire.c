@@ -22,6 +22,7 @@ struct wire {
 	struct ev_io can_read, can_write;
 	struct ev_timer deferred;
 	bool is_dead, is_paused, is_running, is_closed, wants_room;
+	ev_tstamp received_at;
 	size_t max;
 	size_t in_len;
 	size_t out_start, out_end;
@@ -79,6 +80,7 @@ static void read_some(struct wire *w)
 			die(w, w->in_len ? -ECONNRESET : 0);
 			return;
 		}
+		w->received_at = ev_now(w->loop);
 		w->in_len += (size_t)n;
 		total += (size_t)n;
 		deliver(w);
@@ -156,6 +158,7 @@ int wire_open(
 	w->ops = ops;
 	w->self = self;
 	w->max = WIRE_FRAME_MAX;
+	w->received_at = ev_now(loop);
 	ev_io_init(&w->can_read, on_can_read, fd, EV_READ);
 	ev_io_init(&w->can_write, on_can_write, fd, EV_WRITE);
 	ev_timer_init(&w->deferred, on_deferred, 0, 0);
@@ -257,6 +260,11 @@ void wire_flush(struct wire *w)
 		ev_io_start(w->loop, &w->can_write);
 	else
 		ev_io_stop(w->loop, &w->can_write);
+}
+
+ev_tstamp wire_received_at(const struct wire *w)
+{
+	return w->received_at;
 }
 
 size_t wire_queued(const struct wire *w)

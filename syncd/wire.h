@@ -55,6 +55,9 @@ void wire_want_room(struct wire *w);
 /* Writes what the socket takes; called after the last commit of a round. */
 void wire_flush(struct wire *w);
 
+/* When the last byte came (ev_now): also in the middle of a long frame. */
+ev_tstamp wire_received_at(const struct wire *w);
+
 size_t wire_queued(const struct wire *w);
 
 #endif
