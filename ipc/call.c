@@ -24,11 +24,15 @@ struct ipc_call *call_new(struct ipc_chan *chan, const struct ipc_frame *frame)
 	if (call->next)
 		call->next->prev = &call->next;
 	chan->calls = call;
+	chan->num_calls++;
 	return call;
 }
 
 static void call_unlink(struct ipc_call *call)
 {
+	call->chan->num_calls--;
+	if (call->msg)
+		call->chan->held_bytes -= call->msg->len;
 	*call->prev = call->next;
 	if (call->next)
 		call->next->prev = call->prev;

@@ -48,8 +48,8 @@ void ipc_call_set_priority(struct ipc_call *call, int priority);
  * ipc_relay() sends it on, descriptors included, and passes the answer back, progress too. On
  * -errno nothing was sent and the call is still to be answered. When `to` dies the asker gets
  * -ECONNRESET. ipc_call_dispatch() decodes it and calls its handler in service, which answers. On
- * -errno (-ENOSYS: not of that service) the call is still to be answered. ipc_call_peek() gives a reader of
- * the request without its descriptors, for X_decode(); call and request stay as they are.
+ * -errno (-ENOSYS: not of that service) the call is still to be answered. ipc_call_peek() gives a
+ * reader of the request without its descriptors, for X_decode(); call and request stay as they are.
  */
 int ipc_relay(struct ipc_call *call, struct ipc_chan *to);
 struct ipc_reader;

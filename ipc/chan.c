@@ -14,6 +14,10 @@
 /* Messages handled for one event of the loop, before others get their turn. */
 #define BURST 64
 
+/* Undecoded requests that a relaying channel keeps for its owner; the asker is told to wait beyond
+ * that. */
+#define HELD_MAX ((size_t)8 << 20)
+
 /* A progress text and a worker's error are for a terminal's line. */
 #define PROGRESS_TEXT_MAX 200
 
@@ -233,6 +237,7 @@ static int relay_request(struct ipc_chan *chan, struct ipc_call *call, struct ip
 		return e;
 	frame->num_fds = 0;
 	call->msg = queue_take(&q);
+	chan->held_bytes += call->msg->len;
 	chan_ref(chan);
 	chan->depth++;
 	chan->relay(chan->self, call, frame->type);
@@ -248,6 +253,10 @@ static int on_request(struct ipc_chan *chan, struct ipc_frame *frame)
 
 	if (!call)
 		return -ENOMEM;
+	if (chan->num_calls > chan->max_calls || chan->held_bytes > HELD_MAX) {
+		ipc_call_fail(call, -EBUSY, "too many requests at a time");
+		return 0;
+	}
 	if (chan->relay)
 		e = relay_request(chan, call, frame);
 	else
@@ -436,8 +445,10 @@ static int receive_into(struct ipc_chan *chan, uint8_t *buf)
 
 	if (n == -EAGAIN)
 		return 0;
-	if (n == 0)
+	if (n == 0) {
+		chan_set_error(chan, "%s: the other side went away", chan->service->name);
 		return -ECONNRESET;
+	}
 	if (n < 0) {
 		chan_set_error(chan, "%s: receiving: %s", chan->service->name, strerror((int)-n));
 		return (int)n;
@@ -573,6 +584,7 @@ static struct ipc_chan *chan_new(struct ev_loop *loop, int fd, const struct ipc_
 	chan->service = service;
 	chan->self = self;
 	chan->closed = closed;
+	chan->max_calls = IPC_CALLS_MAX;
 	queue_init(&chan->out);
 	queue_init(&chan->in);
 	ev_timer_init(&chan->timer, on_timer, 0, 0);
@@ -632,6 +644,11 @@ int ipc_chan_open_port(struct ipc_chan **ret, const struct ipc_port *port,
 void ipc_chan_set_priority(struct ipc_chan *chan, int priority)
 {
 	chan->priority = priority;
+}
+
+void ipc_chan_set_max_calls(struct ipc_chan *chan, size_t max)
+{
+	chan->max_calls = max;
 }
 
 void *ipc_chan_self(const struct ipc_chan *chan)

@@ -35,6 +35,7 @@
 
 #define IPC_QUEUE_MAX ((size_t)64 << 20)
 #define IPC_TEXT_MAX  1024
+#define IPC_CALLS_MAX 65536
 
 struct ev_loop;
 
@@ -78,6 +79,10 @@ void ipc_chan_fail(struct ipc_chan *chan, int err);
 /* The priority handed to the port with what is sent from now on; answers take the one of their
  * call. */
 void ipc_chan_set_priority(struct ipc_chan *chan, int priority);
+
+/* How many requests of the peer may wait for our answer; one more is answered by -EBUSY.
+ * IPC_CALLS_MAX at first. */
+void ipc_chan_set_max_calls(struct ipc_chan *chan, size_t max);
 
 /* NULL is allowed. Pending requests get done(-ECONNRESET) before this returns. */
 void ipc_chan_close(struct ipc_chan *chan);

@@ -93,6 +93,8 @@ struct ipc_chan {
 	struct pending_table pending;
 	struct chan_wait *wait;
 	struct ipc_call *calls;
+	size_t num_calls, max_calls;
+	size_t held_bytes; /* of undecoded requests in calls */
 	char error[IPC_TEXT_MAX + 1];
 };
 

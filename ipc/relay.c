@@ -61,8 +61,12 @@ int ipc_relay(struct ipc_call *call, struct ipc_chan *to)
 		return r;
 	}
 	call->relayed_to = to;
+	/* The call belongs to the relay now: nobody else may answer it. */
+	call->on_dead = NULL;
 	/* Its descriptors must not stay open here until the answer: a pipe's reader waits for its
 	 * end. */
+	if (call->chan)
+		call->chan->held_bytes -= m->len;
 	chan_msg_free(m, call->secret);
 	call->msg = NULL;
 	return 0;
@@ -87,6 +91,7 @@ int ipc_call_dispatch(struct ipc_call *call, const struct ipc_service *service, 
 		return m ? -ECONNRESET : -EINVAL;
 	/* The handler may answer, and so free the call, while it still looks at the request. */
 	call->msg = NULL;
+	call->chan->held_bytes -= m->len;
 	chan_msg_frame(m, &frame);
 	r = chan_dispatch(call->chan, call, service, self, &frame);
 	if (r < 0) {
@@ -94,6 +99,7 @@ int ipc_call_dispatch(struct ipc_call *call, const struct ipc_service *service, 
 		memcpy(m->fds, frame.fds, frame.num_fds * sizeof(*frame.fds));
 		m->num_fds = frame.num_fds;
 		call->msg = m;
+		call->chan->held_bytes += m->len;
 		return r;
 	}
 	ipc_frame_close_fds(&frame);

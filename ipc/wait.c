@@ -188,6 +188,7 @@ int ipc_send_wait(struct ipc_chan *chan, uint16_t type, ipc_encode_fn *encode, c
 	if (r < 0)
 		return r;
 	wait.serial = chan->last_serial;
+	chan_ref(chan);
 	chan->wait = &wait;
 	r = wait_loop(chan, &wait, timeout_ms);
 	chan->wait = NULL;
@@ -200,6 +201,7 @@ int ipc_send_wait(struct ipc_chan *chan, uint16_t type, ipc_encode_fn *encode, c
 		chan_fail_later(chan, r);
 	if (chan->in.first)
 		chan_wake(chan);
+	chan_unref(chan);
 	if (wait.is_over)
 		return wait.err;
 	return r == -ETIMEDOUT ? r : -ECONNRESET;

@@ -655,6 +655,11 @@ struct relay {
 	struct ipc_call *held;
 };
 
+static void held_dead(struct ipc_call *call, void *arg)
+{
+	ipc_call_fail(call, -ECANCELED, NULL);
+}
+
 static void relay_request(void *self, struct ipc_call *call, uint16_t type)
 {
 	struct test_server *front = self;
@@ -664,6 +669,7 @@ static void relay_request(void *self, struct ipc_call *call, uint16_t type)
 	relay->num_relayed++;
 	if (relay->is_held) {
 		relay->held = call;
+		ipc_call_on_dead(call, held_dead, relay);
 		return;
 	}
 	if (type == TEST_ECHO) {
@@ -830,6 +836,43 @@ static void relay__stops_malformed_requests(void **state)
 	relay_release(&r);
 }
 
+static void chan__limits_unanswered_requests(void **state)
+{
+	struct result res[6] = { 0 };
+	struct sides s;
+
+	sides_init(&s);
+	ipc_chan_set_max_calls(s.server.chan, 4);
+	for (unsigned i = 0; i < 6; i++)
+		test_odd(s.client.chan, &(struct test_odd){ .mode = 3 }, odd_done, &res[i]);
+	sides_run(&s);
+	assert_int_equal(res[3].num, 0);
+	assert_int_equal(res[4].err, -EBUSY);
+	assert_int_equal(res[5].err, -EBUSY);
+	assert_false(s.server.was_closed);
+	sides_release(&s);
+}
+
+static void relay__limits_what_it_holds(void **state)
+{
+	static const uint8_t data[100000];
+	static struct result res[100];
+	struct relay r;
+
+	relay_init(&r);
+	r.is_held = true;
+	memset(res, 0, sizeof(res));
+	for (unsigned i = 0; i < 100; i++)
+		test_odd(r.asker.chan,
+			&(struct test_odd){ .mode = 9, .data = { data, sizeof(data) } }, odd_done,
+			&res[i]);
+	for (unsigned i = 0; i < 20 && !res[99].num; i++)
+		relay_run(&r);
+	assert_int_equal(res[99].err, -EBUSY);
+	assert_int_equal(res[50].num, 0);
+	relay_release(&r);
+}
+
 static void *serve_thread(void *arg)
 {
 	struct test_server server = { 0 };
@@ -893,6 +936,8 @@ int main(void)
 		cmocka_unit_test(relay__survives_the_death_of_each),
 		cmocka_unit_test(relay__may_come_later),
 		cmocka_unit_test(relay__stops_malformed_requests),
+		cmocka_unit_test(chan__limits_unanswered_requests),
+		cmocka_unit_test(relay__limits_what_it_holds),
 		cmocka_unit_test(chan__works_between_threads),
 	};
 
