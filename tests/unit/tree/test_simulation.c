@@ -8,12 +8,13 @@
 
 #include "tree/broken.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #ifdef TREE_BREAKABLE
 enum tree_broken tree_broken;
