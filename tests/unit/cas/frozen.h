@@ -1,4 +1,5 @@
 /* Sealed once, with zstd 1.5.4 at level 1, under the keys of cas_test.h: not to be made again. */
+/* clang-format off */
 #define FROZEN_CHUNK_H \
 	"8d3240f65c66d7782cfaedffadb96a6d42c477c2ec26cbd1d9ee58b9279586cf"
 #define FROZEN_CHUNK \

@@ -1,4 +1,5 @@
 /* Made by vectors.py: not to be edited. */
+/* clang-format off */
 #define VECTOR_CHUNKER \
 	"55b6324817743096b096c98d506d75332e12d3d1237601c3cf5ac4be1db52e83"
 #define VECTOR_KEYID \

@@ -99,6 +99,7 @@ def main():
     parent = blake(32, volume, kdf(secret, 4, b"bzl1vol_"), person=b"bazil.volume.v1")
     seal, siv, name, value = (kdf(parent, i, b"bzl1meta") for i in (1, 2, 3, 4))
     print("/* Made by vectors.py: not to be edited. */")
+    print("/* clang-format off */")
     show("VECTOR_CHUNKER", kdf(secret, 3, b"bzl1gear"))
     show("VECTOR_KEYID", kdf(secret, 9, b"bzl1kid_")[:8])
     show("VECTOR_SEAL", seal)
