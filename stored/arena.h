@@ -1,0 +1,105 @@
+/*
+ * The arenas: append-only files of frames (stored/frame.h) that hold all objects and are the redo
+ * log of everything else.
+ *
+ * Calling order: arenas_open; arenas_scan from where the index ends (this also cuts a torn tail);
+ * then any number of  arenas_begin, arenas_add..., arenas_end  (or arenas_cancel)  which only fill
+ * a buffer; arenas_flush writes the buffer with one pwrite; arenas_sync makes everything flushed
+ * durable. arenas_read reads what was flushed. A frame's place is known from arenas_begin on.
+ *
+ * Errors: after -ENOSPC from arenas_flush the file is as it was before and the buffer is kept: the
+ * caller makes room and flushes again, or drops it and goes back to the state that the log has. A
+ * failed fdatasync is final (-EIO for ever after): the kernel may have marked the pages clean, so
+ * that nothing but reading anew tells what is there; the process must end.
+ *
+ * Not for use from several threads.
+ */
+#ifndef BAZIL_STORED_ARENA_H
+#define BAZIL_STORED_ARENA_H
+
+#include "stored/frame.h"
+#include "stored/io.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where bytes lie. arena 0 is nowhere. */
+struct place {
+	uint32_t arena;
+	uint32_t len;
+	uint64_t offset;
+};
+
+struct arena {
+	uint32_t number;
+	int fd;
+	uint8_t id[16];
+	uint64_t sequence; /* of its first frame */
+	uint64_t size;	   /* end of the last frame written */
+};
+
+struct arenas {
+	const struct store_io *io;
+	int dir_fd;
+	uint64_t arena_size; /* a new arena is begun behind this size */
+	struct arena *list;  /* ascending numbers; the last is appended to */
+	size_t num;
+	uint64_t next_sequence;
+	uint8_t *buf; /* frames not written yet, for offset list[num - 1].size */
+	size_t len, cap;
+	size_t frame; /* where the open frame starts in buf */
+	bool is_open;
+	bool is_dirty; /* written and not synced */
+	bool has_failed;
+};
+
+struct frame_view {
+	enum frame_type type;
+	uint64_t sequence;
+	struct place place; /* of the payload */
+	const uint8_t *payload;
+};
+
+/* Returns 0 to go on. */
+typedef int arenas_frame_fn(void *arg, const struct frame_view *frame);
+/* Bytes that are no frame although valid ones follow, or a cut tail. */
+typedef void arenas_damage_fn(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail);
+
+/* Opens the arenas that there are; makes the first when there is none and create is set. -EBADMSG
+ * with *ret_bad set: an arena's superblock is not one. */
+int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_t arena_size,
+	bool create, uint32_t *ret_bad);
+void arenas_release(struct arenas *a);
+
+/*
+ * Visits every valid frame from (arena, offset) on; arena 0 means from the start. Objects are
+ * verified as well. Damage in the middle is skipped and told; behind the last valid frame of the
+ * last arena it is cut. Afterwards appending continues at the end.
+ */
+int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_fn *fn,
+	arenas_damage_fn *damage, void *arg);
+
+/* Begins a frame; rolls over to a new arena first when the last is full (flushing and syncing). */
+int arenas_begin(struct arenas *a);
+/* Room for len more bytes of payload, uninitialised; valid until the next call. NULL: no memory. */
+uint8_t *arenas_add(struct arenas *a, size_t len);
+/* Place that the next byte added will have. */
+struct place arenas_next(const struct arenas *a);
+uint8_t *arenas_payload(struct arenas *a, size_t *ret_len);
+/* Ends the frame; ret_place may be NULL. */
+int arenas_end(struct arenas *a, enum frame_type type, struct place *ret_place);
+void arenas_cancel(struct arenas *a);
+
+int arenas_flush(struct arenas *a);
+void arenas_drop(struct arenas *a); /* forgets what was not flushed */
+int arenas_sync(struct arenas *a);
+/* Where the next frame will be: what a checkpoint records. Nothing may be unflushed. */
+struct place arenas_position(const struct arenas *a);
+bool arenas_is_before(struct place x, struct place y);
+
+int arenas_read(const struct arenas *a, struct place place, void *data);
+/* The arena's descriptor, owned by a; -ENOENT. */
+int arenas_fd(const struct arenas *a, uint32_t number);
+
+#endif

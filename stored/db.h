@@ -1,0 +1,95 @@
+/*
+ * The index: LMDB, with its error codes turned into ours here and nowhere else.
+ *
+ * One write transaction is open nearly always and everything is read through it, so that reads see
+ * what was applied a moment ago; db_commit is the checkpoint. Snapshots (read transactions) are for
+ * serving pulls; an open one keeps every page that it sees from being reused.
+ *
+ * Durability is LMDB's default: no NOSYNC, no WRITEMAP, no MAPASYNC.
+ *
+ * Calling order: db_open; db_begin before use and after each db_commit or db_abort; db_close. Bytes
+ * returned lie in the map and are valid until the next write through the same transaction.
+ *
+ * Errors: -ENOENT not there; -EOVERFLOW the map is full: db_abort, db_grow, do everything since the
+ * last commit again; -EUCLEAN the index is damaged: it can be rebuilt from the arenas; -ENOSPC,
+ * -EIO, -ENOMEM.
+ */
+#ifndef BAZIL_STORED_DB_H
+#define BAZIL_STORED_DB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Tables; the rows are described in stored/rows.h. */
+enum db_table {
+	DB_META,
+	DB_SETTINGS,
+	DB_OBJECTS,
+	DB_TAGS,
+	DB_RECORDS,
+	DB_NAMES,
+	DB_DIRS,
+	DB_TARGETS,
+	DB_COUNTS,
+	DB_STAMPS,
+	DB_DEAD,
+	DB_LABELS,
+	DB_FALLEN,
+	DB_NUM,
+};
+
+#define DB_KEY_MAX 511
+
+struct db;
+struct db_txn;
+
+struct db_iter {
+	const uint8_t *key;
+	size_t key_len;
+	const uint8_t *value;
+	size_t value_len;
+	/* private */
+	void *cursor;
+	uint8_t prefix[64];
+	size_t prefix_len;
+	struct db_txn *owner; /* whose spare cursor it is; NULL: its own */
+	int table;
+};
+
+/* path: of the index file (the lock is path-lock). map_size: to start with; grows by db_grow. */
+int db_open(struct db **ret, const char *path, uint64_t map_size);
+void db_close(struct db *db);
+
+int db_begin(struct db *db); /* nothing if one is open */
+int db_commit(struct db *db);
+void db_abort(struct db *db);
+int db_grow(struct db *db); /* doubles the map; no transaction may be open */
+struct db_txn *db_write(struct db *db);
+
+int db_snapshot(struct db *db, struct db_txn **ret);
+void db_snapshot_close(struct db_txn *txn);
+
+int db_get(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
+	const uint8_t **ret_value, size_t *ret_len);
+bool db_has(struct db_txn *txn, enum db_table table, const void *key, size_t key_len);
+int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
+	const void *value, size_t len);
+int db_delete(struct db_txn *txn, enum db_table table, const void *key, size_t key_len);
+uint64_t db_rows(struct db_txn *txn, enum db_table table);
+
+/*
+ * Rows whose key starts with a prefix, from the first key that is not below start (NULL: from the
+ * prefix). 1: a row, 0: the end, or -errno; db_iter_close always. While iterating in the write
+ * transaction nothing may be written to that table.
+ */
+int db_iter_first(struct db_iter *it, struct db_txn *txn, enum db_table table, const void *prefix,
+	size_t prefix_len, const void *start, size_t start_len);
+int db_iter_next(struct db_iter *it);
+void db_iter_close(struct db_iter *it);
+
+/* Deletes rows with the prefix, at most max of them: the number deleted or -errno. */
+int db_delete_prefix(
+	struct db_txn *txn, enum db_table table, const void *prefix, size_t prefix_len, int max);
+
+#endif

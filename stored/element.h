@@ -1,0 +1,66 @@
+/*
+ * The elements of a register as the index keeps them, and the one function that changes a register
+ * together with everything derived from it.
+ *
+ * A row of `records` holds, for each element: u32 arrived | u32 length, top bit: far | packed
+ * record | far only: u32 arena, u64 offset, u32 CRC-32C of the sealed part. arrived is the number
+ * of the pull that brought the element, 0 for one written here. A record with a sealed part above
+ * ELEMENT_NEAR is kept far: the row has its clear part (head and references) and the place of its
+ * sealed part in the arena.
+ */
+#ifndef BAZIL_STORED_ELEMENT_H
+#define BAZIL_STORED_ELEMENT_H
+
+#include "stored/arena.h"
+#include "stored/db.h"
+#include "tree/record.h"
+
+#define ELEMENT_NEAR 1024
+#define REGISTER_MAX 256
+
+struct element {
+	struct tree_element e;
+	uint32_t arrived;
+	bool is_far;
+	uint32_t raw_len;    /* bytes at raw */
+	uint32_t sealed_len; /* of the whole record */
+	const uint8_t *raw;  /* near: the packed record; far: its head and references */
+	struct place sealed; /* far: of the sealed part */
+	uint32_t sealed_crc;
+};
+
+struct reg {
+	size_t num;
+	struct element e[REGISTER_MAX];
+};
+
+struct engine;
+struct volume;
+
+/* A packed record as an element; place: where the record lies in the arena. -EBADMSG. */
+int element_of(
+	struct element *ret, const uint8_t *data, size_t len, struct place place, uint32_t arrived);
+
+/* Reads a row's value; views into it. -EUCLEAN. */
+int reg_parse(struct reg *ret, const uint8_t *value, size_t len);
+/* An absent register is an empty one. */
+int reg_load(struct reg *ret, struct db_txn *txn, uint32_t space, const struct tree_key *key);
+
+/* The index of the winner; num >= 1. */
+size_t reg_winner(const struct reg *reg);
+/* Number of different values. */
+size_t reg_values(const struct reg *reg);
+
+/* Replaces old (as loaded, nothing written since) by new, and brings names, dirs, targets, counts,
+ * stamps and the volume's counters in line. */
+int reg_write(struct engine *engine, struct volume *vol, bool aside, const struct tree_key *key,
+	const struct reg *old, const struct reg *new);
+
+/* The size of the whole record, and the record itself (size bytes) read back; -EBADMSG: damaged. */
+static inline size_t element_size(const struct element *e)
+{
+	return e->is_far ? e->raw_len + (size_t)e->sealed_len : e->raw_len;
+}
+int element_read(const struct arenas *arenas, const struct element *e, uint8_t *ret_data);
+
+#endif

@@ -1,0 +1,391 @@
+#include "stored/engine.h"
+
+#include "stored/change.h"
+#include "stored/engine_state.h"
+#include "stored/format.h"
+#include "stored/recover.h"
+#include "stored/reserve.h"
+#include "stored/rows.h"
+#include "stored/serve.h"
+#include "stored/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+/* Of the last failed engine_open: there is no engine to ask. */
+static _Thread_local char open_error[512];
+
+const char *engine_error(const struct engine *engine)
+{
+	return engine ? engine->error : open_error;
+}
+
+int engine_fail(struct engine *engine, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(engine->error, sizeof(engine->error), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+void engine_log(struct engine *engine, int level, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (!engine->options.log)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	engine->options.log(engine->options.log_arg, level, text);
+}
+
+int scratch_grow(uint8_t **buf, size_t *cap, size_t len)
+{
+	size_t want = *cap ? *cap : 4096;
+	uint8_t *p;
+
+	if (len <= *cap)
+		return 0;
+	while (want < len)
+		want *= 2;
+	p = realloc(*buf, want);
+	if (!p)
+		return -ENOMEM;
+	*buf = p;
+	*cap = want;
+	return 0;
+}
+
+/* ---- opening */
+
+static void options_default(struct engine_options *o)
+{
+	if (!o->io)
+		o->io = &store_io_file;
+	if (o->arena_size == 0)
+		o->arena_size = 1u << 30;
+	if (o->map_size == 0)
+		o->map_size = UINT64_C(1) << 40;
+	if (o->reserve_size == 0)
+		o->reserve_size = 64u << 20;
+	if (o->checkpoint_bytes == 0)
+		o->checkpoint_bytes = 256u << 20;
+	if (o->checkpoint_ops == 0)
+		o->checkpoint_ops = 200000;
+	if (o->checkpoint_ms == 0)
+		o->checkpoint_ms = 5000;
+}
+
+/* Two engines on one directory would write over each other's arenas. */
+static int engine_lock(struct engine *engine)
+{
+	engine->lock_fd = openat(engine->options.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (engine->lock_fd < 0)
+		return engine_fail(
+			engine, -errno, "store: cannot open its directory: %s", strerror(errno));
+	if (flock(engine->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return engine_fail(engine, -EBUSY,
+			"store: in use by another process; stop the other server first");
+	return 0;
+}
+
+static int engine_check_format(struct engine *engine)
+{
+	unsigned version;
+	int r;
+
+	r = format_check(engine->io, engine->options.dir_fd, &version);
+	if (engine->options.create) {
+		if (r == -ENOENT)
+			return 0;
+		return engine_fail(engine, -EEXIST, "store: there is one already");
+	}
+	switch (r) {
+	case 0:
+		return 0;
+	case -ENOENT:
+		return engine_fail(engine, r,
+			"store: no store in this data directory; run `bazil create` first");
+	case -EPROTONOSUPPORT:
+		return engine_fail(engine, r,
+			"store: format version %u is newer than this bazil understands (%d); "
+			"upgrade bazil",
+			version, ENGINE_FORMAT);
+	case -EBADMSG:
+		return engine_fail(engine, r,
+			"store: the file format is not that of a bazil store; restore it from a "
+			"backup");
+	default:
+		return engine_fail(engine, r, "store: cannot read its format: %s", strerror(-r));
+	}
+}
+
+static int engine_open_arenas(struct engine *engine)
+{
+	uint32_t bad;
+	int r;
+
+	r = arenas_open(&engine->arenas, engine->io, engine->options.dir_fd,
+		engine->options.arena_size, engine->options.create, &bad);
+	if (r == -EBADMSG || r == -EPROTONOSUPPORT)
+		return engine_fail(engine, r,
+			"store: arena.%08u is damaged at its start; restore it from a backup", bad);
+	if (r == -ENOENT)
+		return engine_fail(engine, r,
+			"store: there is no arena although there is a format; restore the data "
+			"directory from a backup");
+	if (r < 0)
+		return engine_fail(engine, r, "store: cannot open its arenas: %s", strerror(-r));
+	/* What a dead process wrote may still be on its way to the disk. */
+	engine->arenas.is_dirty = true;
+	return 0;
+}
+
+static int engine_steps(struct engine *engine)
+{
+	int r;
+
+	r = engine_lock(engine);
+	if (r == 0)
+		r = engine_check_format(engine);
+	if (r == 0)
+		r = engine_open_arenas(engine);
+	if (r == 0)
+		r = recover_index(engine);
+	if (r == 0)
+		r = engine_checkpoint(engine);
+	if (r < 0)
+		return engine->error[0]
+			       ? r
+			       : engine_fail(engine, r, "store: cannot recover: %s", strerror(-r));
+	if (engine->options.create) {
+		r = format_write(engine->io, engine->options.dir_fd);
+		if (r < 0)
+			return engine_fail(engine, r, "store: cannot create it: %s", strerror(-r));
+	}
+	reserve_open(engine);
+	return 0;
+}
+
+int engine_open(struct engine **ret, const struct engine_options *options)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	int r;
+
+	if (!engine)
+		return -ENOMEM;
+	engine->options = *options;
+	options_default(&engine->options);
+	engine->io = engine->options.io;
+	engine->lock_fd = engine->reserve_fd = -1;
+	engine->next_handle = 1;
+	engine->digest = digest_new();
+	snprintf(engine->db_path, sizeof(engine->db_path), "%s/index", options->path);
+	r = engine->digest ? engine_steps(engine) : -ENOMEM;
+	if (r < 0) {
+		memcpy(open_error, engine->error, sizeof(open_error));
+		engine_abandon(engine);
+		return r;
+	}
+	*ret = engine;
+	return 0;
+}
+
+void engine_abandon(struct engine *engine)
+{
+	while (engine->serves)
+		engine_serve_end(engine->serves);
+	for (size_t i = 0; i < engine->num_volumes; i++)
+		if (engine->volumes[i]->pull)
+			engine_pull_abort(engine, engine->volumes[i]->pull);
+	db_close(engine->db);
+	volumes_release(engine);
+	if (engine->arenas.io)
+		arenas_release(&engine->arenas);
+	digest_free(engine->digest);
+	if (engine->reserve_fd >= 0)
+		engine->io->close(engine->io->ctx, engine->reserve_fd);
+	if (engine->lock_fd >= 0)
+		close(engine->lock_fd);
+	free(engine->parts.places);
+	free(engine->moved);
+	free(engine->value);
+	free(engine->record);
+	free(engine);
+}
+
+int engine_close(struct engine *engine)
+{
+	int r;
+
+	for (size_t i = 0; i < engine->num_volumes; i++)
+		engine->volumes[i]->reserved = engine->volumes[i]->next;
+	r = engine_checkpoint(engine);
+	engine_abandon(engine);
+	return r;
+}
+
+/* ---- making durable */
+
+int engine_rollback(struct engine *engine)
+{
+	int r;
+
+	arenas_drop(&engine->arenas);
+	engine->num_moved = 0;
+	r = recover_replay(engine);
+	if (r < 0) {
+		engine_log(engine, 3, "store: cannot go back to the log: %s", strerror(-r));
+		engine->is_broken = true;
+	}
+	return r;
+}
+
+int engine_flush(struct engine *engine)
+{
+	int r;
+
+	if (engine->is_broken)
+		return -EIO;
+	r = arenas_flush(&engine->arenas);
+	if (r == -ENOSPC && engine_use_reserve(engine) == 0)
+		r = arenas_flush(&engine->arenas);
+	if (r == 0)
+		return 0;
+	engine_log(engine, 3, "store: cannot write arena: %s", strerror(-r));
+	if (r == -ENOSPC) {
+		if (engine_rollback(engine) < 0)
+			return -EIO;
+		return -ENOSPC;
+	}
+	engine->is_broken = true;
+	return -EIO;
+}
+
+int engine_sync(struct engine *engine)
+{
+	int r;
+
+	r = engine_flush(engine);
+	if (r < 0)
+		return r;
+	r = arenas_sync(&engine->arenas);
+	if (r < 0) {
+		engine_log(engine, 2, "store: cannot make arena durable: %s", strerror(-r));
+		engine->is_broken = true;
+		return -EIO;
+	}
+	return 0;
+}
+
+static int save_meta(struct engine *engine, struct place position)
+{
+	uint8_t row[24], bytes[8];
+	int r;
+
+	le32_put(row, 1);
+	le32_put(row + 4, position.arena);
+	le64_put(row + 8, position.offset);
+	le64_put(row + 16, engine->arenas.next_sequence);
+	le64_put(bytes, engine->object_bytes);
+	r = db_put(txn(engine), DB_META, "objects", 7, bytes, sizeof(bytes));
+	if (r == 0)
+		r = db_put(txn(engine), DB_META, "checkpoint", 10, row, sizeof(row));
+	return r;
+}
+
+/* The index may be lost at any step and the log brings it back; the log must be durable before the
+ * index says that it covers it. */
+static int commit(struct engine *engine)
+{
+	struct place position;
+	int r;
+
+	r = engine_sync(engine);
+	if (r < 0)
+		return r;
+	position = arenas_position(&engine->arenas);
+	r = volumes_save(engine);
+	if (r == 0)
+		r = save_meta(engine, position);
+	if (r == 0)
+		r = db_commit(engine->db);
+	if (r == 0) {
+		engine->committed = position;
+		engine->ops = 0;
+		r = db_begin(engine->db);
+	}
+	return r;
+}
+
+int engine_checkpoint(struct engine *engine)
+{
+	int attempt, r = 0;
+
+	if (engine->is_broken)
+		return -EIO;
+	for (attempt = 0; attempt < 3; attempt++) {
+		r = commit(engine);
+		if (r == 0 || engine->is_broken)
+			return r;
+		if (r == -ENOSPC)
+			engine_use_reserve(engine);
+		else if (r != -EOVERFLOW)
+			break;
+		/* The failed transaction took its changes with it; they are all in the log. */
+		db_abort(engine->db);
+		if (r == -EOVERFLOW && db_grow(engine->db) < 0)
+			break;
+		if (engine_rollback(engine) < 0)
+			return -EIO;
+	}
+	engine_log(engine, 3, "store: cannot commit the index: %s", strerror(-r));
+	if (r != -ENOSPC)
+		engine->is_broken = true;
+	return r;
+}
+
+bool engine_is_dirty(const struct engine *engine)
+{
+	return engine->ops > 0 || engine->arenas.len > 0;
+}
+
+int engine_tick(struct engine *engine)
+{
+	struct place position = arenas_position(&engine->arenas);
+	uint64_t now = engine->io->now(engine->io->ctx);
+	bool is_due;
+
+	if (!engine_is_dirty(engine)) {
+		engine->committed_at = now;
+		return 0;
+	}
+	is_due = engine->ops >= engine->options.checkpoint_ops ||
+		 position.arena != engine->committed.arena ||
+		 position.offset - engine->committed.offset >= engine->options.checkpoint_bytes ||
+		 now - engine->committed_at >= engine->options.checkpoint_ms * UINT64_C(1000000);
+	if (!is_due)
+		return 0;
+	engine->committed_at = now;
+	return engine_checkpoint(engine);
+}
+
+int engine_stat(struct engine *engine, struct engine_stat *ret)
+{
+	ret->objects = db_rows(txn(engine), DB_OBJECTS);
+	ret->object_bytes = engine->object_bytes;
+	ret->damaged = engine->num_damaged;
+	ret->changes = engine->ops;
+	ret->arenas = (uint32_t)engine->arenas.num;
+	return engine->io->fstatvfs(engine->io->ctx, engine->options.dir_fd, &ret->fs);
+}

@@ -1,0 +1,93 @@
+/*
+ * What the engine holds, for its own files. Everything else goes through stored/engine.h.
+ *
+ * The index's open transaction is always the sum of the arena's frames up to the buffer's end; the
+ * volumes here are a cache of their state rows, written back at each checkpoint.
+ */
+#ifndef BAZIL_STORED_ENGINE_STATE_H
+#define BAZIL_STORED_ENGINE_STATE_H
+
+#include "stored/arena.h"
+#include "stored/db.h"
+#include "stored/digest.h"
+#include "stored/element.h"
+#include "stored/engine.h"
+#include "tree/merge.h"
+
+struct pull;
+struct serve;
+
+struct volume {
+	uint32_t number;
+	uint8_t id[16];
+	uint8_t keyid[8];
+	char name[ENGINE_NAME_MAX + 1];
+	char sharing[ENGINE_NAME_MAX + 1];
+	struct tree_state state;
+	uint32_t reserved;    /* inode counters below are given out or lost */
+	uint32_t next;	      /* the next inode counter, <= reserved */
+	uint32_t fresh_from;  /* counters from here on were never shown to a peer */
+	uint32_t view;	      /* pulls applied */
+	uint64_t incarnation; /* of the ring last taken from */
+	uint64_t position;    /* and how far */
+	uint64_t num_links, num_inodes, num_conflicts, num_fallen;
+	bool is_dirty;	   /* against its state row */
+	bool is_live;	   /* false while a replay has not come to its creation */
+	bool keep_removed; /* a mount is attached: what pulls remove is set aside */
+	struct pull *pull;
+};
+
+struct engine {
+	const struct store_io *io;
+	struct engine_options options;
+	struct arenas arenas;
+	struct db *db;
+	struct digest *digest;
+	char db_path[4096];
+	int lock_fd;
+	int reserve_fd; /* the reserve file, -1 when it is used up */
+	struct volume **volumes;
+	size_t num_volumes;
+	uint64_t object_bytes;
+	struct place committed; /* what the last checkpoint covers */
+	uint64_t ops;		/* changes since then */
+	uint64_t committed_at;	/* ns */
+	bool is_replaying;
+	bool is_broken; /* only closing is left */
+	uint64_t num_damaged;
+	struct serve *serves;
+	uint64_t next_handle;
+	/* Scratch of reg_write and change_*: too large for a stack, and never nested. */
+	struct reg old, new;
+	uint8_t *value;
+	size_t value_cap;
+	uint8_t *record;
+	size_t record_cap;
+	struct { /* frames of an uncommitted pull, met while replaying */
+		struct place *places;
+		size_t num;
+	} parts;
+	/* Directories whose place changed in the open frame: a cycle may have closed. */
+	uint64_t *moved;
+	size_t num_moved, moved_cap;
+	uint8_t last_stamp[32]; /* row put last into `stamps`, to not put it again */
+	size_t last_stamp_len;
+	char error[512];
+};
+
+/* The open write transaction. */
+static inline struct db_txn *txn(struct engine *engine)
+{
+	return db_write(engine->db);
+}
+
+void engine_log(struct engine *engine, int level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Sets engine_error's text and returns err. */
+int engine_fail(struct engine *engine, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* At least len bytes of scratch. */
+int scratch_grow(uint8_t **buf, size_t *cap, size_t len);
+
+#endif

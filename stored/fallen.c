@@ -1,0 +1,115 @@
+#include "stored/fallen.h"
+
+#include "stored/engine_state.h"
+#include "stored/rows.h"
+#include "tree/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int fallen_moved(struct engine *engine, uint64_t oid)
+{
+	if (engine->num_moved == engine->moved_cap) {
+		size_t cap = engine->moved_cap ? engine->moved_cap * 2 : 64;
+		uint64_t *moved = realloc(engine->moved, cap * sizeof(*moved));
+
+		if (!moved)
+			return -ENOMEM;
+		engine->moved = moved;
+		engine->moved_cap = cap;
+	}
+	engine->moved[engine->num_moved++] = oid;
+	return 0;
+}
+
+bool fallen_has(struct engine *engine, const struct volume *vol, uint64_t oid)
+{
+	struct row_key k;
+
+	if (vol->num_fallen == 0)
+		return false;
+	row_one(&k, vol->number, oid);
+	return db_has(txn(engine), DB_FALLEN, k.b, k.len);
+}
+
+struct dirs {
+	struct engine *engine;
+	struct volume *vol;
+};
+
+static int dirs_winner(void *ctx, uint64_t oid, struct tree_element *ret)
+{
+	struct dirs *dirs = ctx;
+	struct tree_key key = { .id = oid, .kind = TREE_LINK };
+	struct reg *reg = &dirs->engine->old;
+	int r;
+
+	r = reg_load(reg, txn(dirs->engine), dirs->vol->number, &key);
+	if (r < 0)
+		return r;
+	if (reg->num == 0)
+		return -ENOENT;
+	*ret = reg->e[reg_winner(reg)].e;
+	return 0;
+}
+
+/* Adds what is in the table to the directories to look at, and empties it. */
+static int fallen_take(struct engine *engine, struct volume *vol, size_t *ret_num)
+{
+	struct row_key k;
+	struct db_iter it;
+	int r;
+
+	*ret_num = 0;
+	if (vol->num_fallen == 0)
+		return 0;
+	row_start(&k, vol->number);
+	r = db_iter_first(&it, txn(engine), DB_FALLEN, k.b, k.len, NULL, 0);
+	while (r == 1) {
+		r = fallen_moved(engine, be64_get(it.key + 4));
+		if (r < 0)
+			break;
+		++*ret_num;
+		r = db_iter_next(&it);
+	}
+	db_iter_close(&it);
+	if (r == 0)
+		r = db_delete_prefix(txn(engine), DB_FALLEN, k.b, k.len, INT32_MAX);
+	vol->num_fallen = 0;
+	vol->is_dirty = true;
+	return r < 0 ? r : 0;
+}
+
+int fallen_update(struct engine *engine, struct volume *vol, bool *ret_changed)
+{
+	struct dirs ctx = { engine, vol };
+	struct tree_dirs dirs = { &ctx, dirs_winner };
+	size_t num_before, num_moved, num_same = 0, i;
+	struct row_key k;
+	uint64_t oid;
+	int r;
+
+	*ret_changed = false;
+	if (engine->num_moved == 0 && vol->num_fallen == 0)
+		return 0;
+	num_moved = engine->num_moved;
+	r = fallen_take(engine, vol, &num_before);
+	for (i = 0; r == 0 && i < engine->num_moved; i++) {
+		oid = 0;
+		r = tree_view_fallen(&dirs, engine->moved[i], vol->num_links + 2, &oid);
+		if (r == -ENOENT)
+			r = 0;
+		if (r < 0 || oid == 0)
+			continue;
+		row_one(&k, vol->number, oid);
+		if (db_has(txn(engine), DB_FALLEN, k.b, k.len))
+			continue;
+		r = db_put(txn(engine), DB_FALLEN, k.b, k.len, NULL, 0);
+		vol->num_fallen++;
+	}
+	for (i = num_moved; r == 0 && i < engine->num_moved; i++)
+		num_same += fallen_has(engine, vol, engine->moved[i]);
+	*ret_changed = num_same != num_before || vol->num_fallen != num_before;
+	engine->num_moved = 0;
+	return r;
+}

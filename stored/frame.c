@@ -1,0 +1,86 @@
+#include "stored/frame.h"
+
+#include "stored/crc32c.h"
+#include "stored/le.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const uint8_t super_magic[4] = { 'B', 'Z', 'A', '1' };
+static const uint8_t frame_magic[4] = { 'B', 'Z', 'F', '1' };
+
+void frame_super_emit(const struct frame_super *super, uint8_t ret_data[FRAME_SUPER_SIZE])
+{
+	memset(ret_data, 0, FRAME_SUPER_SIZE);
+	memcpy(ret_data, super_magic, 4);
+	le32_put(ret_data + 4, FRAME_VERSION);
+	le32_put(ret_data + 8, super->arena);
+	memcpy(ret_data + 16, super->id, 16);
+	le64_put(ret_data + 32, super->sequence);
+	le64_put(ret_data + 40, super->created);
+	le32_put(ret_data + 60, crc32c(0, ret_data, 60));
+}
+
+int frame_super_parse(const uint8_t data[FRAME_SUPER_SIZE], struct frame_super *ret)
+{
+	if (memcmp(data, super_magic, 4) != 0 || le32_get(data + 60) != crc32c(0, data, 60))
+		return -EBADMSG;
+	if (le32_get(data + 4) != FRAME_VERSION)
+		return -EPROTONOSUPPORT;
+	ret->arena = le32_get(data + 8);
+	memcpy(ret->id, data + 16, 16);
+	ret->sequence = le64_get(data + 32);
+	ret->created = le64_get(data + 40);
+	return 0;
+}
+
+static uint32_t head_crc(const uint8_t head[FRAME_HEAD_SIZE], const uint8_t id[16], uint64_t offset)
+{
+	uint8_t bound[24 + FRAME_HEAD_SIZE];
+
+	memcpy(bound, id, 16);
+	le64_put(bound + 16, offset);
+	memcpy(bound + 24, head, FRAME_HEAD_SIZE);
+	memset(bound + 24 + 12, 0, 4);
+	return crc32c(0, bound, sizeof(bound));
+}
+
+void frame_head_emit(const struct frame_head *head, const uint8_t arena_id[16], uint64_t offset,
+	uint8_t ret_data[FRAME_HEAD_SIZE])
+{
+	memset(ret_data, 0, FRAME_HEAD_SIZE);
+	memcpy(ret_data, frame_magic, 4);
+	ret_data[4] = (uint8_t)head->type;
+	ret_data[5] = FRAME_VERSION;
+	le32_put(ret_data + 8, head->len);
+	le64_put(ret_data + 16, head->sequence);
+	le32_put(ret_data + 24, head->payload_crc);
+	le32_put(ret_data + 12, head_crc(ret_data, arena_id, offset));
+}
+
+int frame_head_parse(const uint8_t data[FRAME_HEAD_SIZE], const uint8_t arena_id[16],
+	uint64_t offset, struct frame_head *ret)
+{
+	if (memcmp(data, frame_magic, 4) != 0 || data[5] != FRAME_VERSION || offset % 8 != 0)
+		return -EBADMSG;
+	if (data[4] < FRAME_OBJECT || data[4] > FRAME_PULL_COMMIT)
+		return -EBADMSG;
+	if (le32_get(data + 12) != head_crc(data, arena_id, offset))
+		return -EBADMSG;
+	ret->type = data[4];
+	ret->len = le32_get(data + 8);
+	ret->sequence = le64_get(data + 16);
+	ret->payload_crc = le32_get(data + 24);
+	if (ret->len > FRAME_LEN_MAX)
+		return -EBADMSG;
+	if (ret->type == FRAME_OBJECT && ret->len <= FRAME_OBJECT_HEAD)
+		return -EBADMSG;
+	return 0;
+}
+
+uint32_t frame_payload_crc(enum frame_type type, const uint8_t *payload, size_t len)
+{
+	if (type == FRAME_OBJECT && len > FRAME_OBJECT_HEAD)
+		len = FRAME_OBJECT_HEAD;
+	return crc32c(0, payload, len);
+}

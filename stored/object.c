@@ -1,0 +1,143 @@
+#include "stored/object.h"
+
+#include "stored/intake.h"
+#include "stored/rows.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const uint8_t zero_tag[32];
+
+int engine_undo(struct engine *engine, int err)
+{
+	arenas_cancel(&engine->arenas);
+	if (err == -EOVERFLOW) {
+		arenas_drop(&engine->arenas);
+		db_abort(engine->db);
+		if (db_grow(engine->db) == 0 && engine_rollback(engine) == 0)
+			return -ERESTART;
+	}
+	engine_log(engine, 3, "store: a change failed: %s", strerror(-err));
+	engine->is_broken = true;
+	return -EIO;
+}
+
+static int object_index(
+	struct engine *engine, const uint8_t *id, const uint8_t *tag, struct place sealed)
+{
+	uint8_t row[16];
+	int r;
+
+	le32_put(row, sealed.arena);
+	le32_put(row + 4, sealed.len);
+	le64_put(row + 8, sealed.offset);
+	r = db_put(txn(engine), DB_OBJECTS, id, 32, row, sizeof(row));
+	if (r == 0 && memcmp(tag, zero_tag, 32) != 0)
+		r = db_put(txn(engine), DB_TAGS, tag, 32, id, 32);
+	engine->object_bytes += sealed.len;
+	return r;
+}
+
+int object_replay(struct engine *engine, const struct frame_view *frame)
+{
+	struct place sealed = frame->place;
+
+	sealed.offset += FRAME_OBJECT_HEAD;
+	sealed.len -= FRAME_OBJECT_HEAD;
+	if (db_has(txn(engine), DB_OBJECTS, frame->payload, 32))
+		return 0;
+	return object_index(engine, frame->payload, frame->payload + 32, sealed);
+}
+
+int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
+	size_t len, uint8_t ret_id[32])
+{
+	struct arenas *a = &engine->arenas;
+	struct place place;
+	uint8_t *p;
+	int r;
+
+	if (len == 0 || len > INTAKE_OBJECT_MAX)
+		return -EBADMSG;
+	if (engine->is_broken)
+		return -EIO;
+	r = arenas_begin(a);
+	if (r < 0)
+		return r;
+	p = arenas_add(a, FRAME_OBJECT_HEAD + len);
+	if (!p) {
+		arenas_cancel(a);
+		return -ENOMEM;
+	}
+	/* Copied first and hashed as copied: the source may be shared memory. */
+	memcpy(p + 64, sealed, len);
+	memcpy(p + 32, tag ? tag : zero_tag, 32);
+	r = digest_of(engine->digest, p + 64, len, p);
+	if (r < 0) {
+		arenas_cancel(a);
+		return r;
+	}
+	memcpy(ret_id, p, 32);
+	if (db_has(txn(engine), DB_OBJECTS, ret_id, 32)) {
+		r = 0;
+		if (tag && memcmp(tag, zero_tag, 32) != 0 &&
+			!db_has(txn(engine), DB_TAGS, p + 32, 32))
+			r = db_put(txn(engine), DB_TAGS, p + 32, 32, ret_id, 32);
+		arenas_cancel(a);
+		return r < 0 ? engine_undo(engine, r) : 0;
+	}
+	place = arenas_next(a);
+	place.offset -= len;
+	place.len = (uint32_t)len;
+	r = object_index(engine, ret_id, p + 32, place);
+	if (r < 0)
+		return engine_undo(engine, r);
+	engine->ops++;
+	return arenas_end(a, FRAME_OBJECT, NULL);
+}
+
+int engine_locate(struct engine *engine, const uint8_t id[32], struct place *ret)
+{
+	const uint8_t *row;
+	size_t len;
+	int r;
+
+	r = db_get(txn(engine), DB_OBJECTS, id, 32, &row, &len);
+	if (r < 0)
+		return r;
+	if (len != 16)
+		return -EUCLEAN;
+	*ret = (struct place){ le32_get(row), le32_get(row + 4), le64_get(row + 8) };
+	return 0;
+}
+
+int engine_have(struct engine *engine, const uint8_t tag[32], uint8_t ret_id[32])
+{
+	const uint8_t *row;
+	size_t len;
+	int r;
+
+	r = db_get(txn(engine), DB_TAGS, tag, 32, &row, &len);
+	if (r == 0)
+		memcpy(ret_id, row, 32);
+	return r;
+}
+
+int engine_read_object(
+	struct engine *engine, const uint8_t id[32], struct place place, uint8_t *buf)
+{
+	uint8_t is[32];
+	int r;
+
+	r = arenas_read(&engine->arenas, place, buf);
+	if (r == 0)
+		r = digest_of(engine->digest, buf, place.len, is);
+	if (r == 0 && memcmp(is, id, 32) != 0)
+		return -EBADMSG;
+	return r;
+}
+
+int engine_arena_fd(struct engine *engine, uint32_t arena)
+{
+	return arenas_fd(&engine->arenas, arena);
+}

@@ -1,0 +1,256 @@
+#include "stored/recover.h"
+
+#include "stored/change.h"
+#include "stored/object.h"
+#include "stored/rows.h"
+#include "stored/volume.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMMIT_EVERY 200000 /* changes, while replaying a long log */
+
+static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail)
+{
+	struct engine *engine = arg;
+
+	if (is_tail) {
+		engine_log(engine, 5, "store: arena %u: cut an unfinished tail of %llu bytes",
+			arena, (unsigned long long)(to - from));
+		return;
+	}
+	engine->num_damaged++;
+	engine_log(engine, 3, "store: arena %u: bytes %llu to %llu are damaged and were skipped",
+		arena, (unsigned long long)from, (unsigned long long)to);
+}
+
+static int parts_add(struct engine *engine, struct place place)
+{
+	struct place *places;
+
+	places = realloc(engine->parts.places, (engine->parts.num + 1) * sizeof(*places));
+	if (!places)
+		return -ENOMEM;
+	engine->parts.places = places;
+	places[engine->parts.num++] = place;
+	return 0;
+}
+
+static int replay_changes(struct engine *engine, const struct frame_view *frame)
+{
+	int r = change_replay(engine, frame);
+
+	if (r != -EBADMSG)
+		return r;
+	engine->num_damaged++;
+	engine_log(engine, 3, "store: arena %u: the changes at %llu make no sense and were skipped",
+		frame->place.arena, (unsigned long long)frame->place.offset);
+	return 0;
+}
+
+/* All of a pull, now that its commit was found. */
+static int replay_pull(struct engine *engine, const struct frame_view *commit)
+{
+	struct frame_view frame = { .type = FRAME_PULL_CHANGES };
+	uint8_t *payload = NULL;
+	size_t cap = 0, i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < engine->parts.num; i++) {
+		frame.place = engine->parts.places[i];
+		r = scratch_grow(&payload, &cap, frame.place.len);
+		if (r == 0)
+			r = arenas_read(&engine->arenas, frame.place, payload);
+		frame.payload = payload;
+		if (r == 0)
+			r = replay_changes(engine, &frame);
+	}
+	free(payload);
+	engine->parts.num = 0;
+	return r < 0 ? r : replay_changes(engine, commit);
+}
+
+/* A long replay commits in between, so that it need not begin at the start when it is interrupted.
+ */
+static int replay_commit(struct engine *engine, struct place next)
+{
+	uint8_t row[24], bytes[8];
+	int r;
+
+	r = arenas_sync(&engine->arenas);
+	if (r == 0)
+		r = volumes_save(engine);
+	le32_put(row, 1);
+	le32_put(row + 4, next.arena);
+	le64_put(row + 8, next.offset);
+	le64_put(row + 16, engine->arenas.next_sequence);
+	le64_put(bytes, engine->object_bytes);
+	if (r == 0)
+		r = db_put(txn(engine), DB_META, "objects", 7, bytes, sizeof(bytes));
+	if (r == 0)
+		r = db_put(txn(engine), DB_META, "checkpoint", 10, row, sizeof(row));
+	if (r == 0)
+		r = db_commit(engine->db);
+	if (r == 0)
+		r = db_begin(engine->db);
+	if (r == 0) {
+		engine->committed = next;
+		engine->ops = 0;
+	}
+	return r;
+}
+
+static int replay_frame(void *arg, const struct frame_view *frame)
+{
+	struct engine *engine = arg;
+	struct place next = frame->place;
+	int r = 0;
+
+	switch (frame->type) {
+	case FRAME_OBJECT:
+		engine->ops++;
+		r = object_replay(engine, frame);
+		break;
+	case FRAME_PULL_PART:
+		engine->ops++;
+		break;
+	case FRAME_PULL_CHANGES:
+		return parts_add(engine, frame->place);
+	case FRAME_PULL_COMMIT:
+		r = replay_pull(engine, frame);
+		break;
+	case FRAME_BATCH:
+	case FRAME_SETTINGS:
+		/* Changes of a pull that was never committed. */
+		engine->parts.num = 0;
+		r = replay_changes(engine, frame);
+		break;
+	}
+	if (r < 0 || engine->ops < COMMIT_EVERY || engine->parts.num > 0)
+		return r;
+	next.offset += frame_size(next.len) - FRAME_HEAD_SIZE;
+	return replay_commit(engine, next);
+}
+
+static int load_meta(struct engine *engine)
+{
+	const uint8_t *row;
+	size_t len;
+	int r;
+
+	engine->committed = (struct place){ 0 };
+	engine->object_bytes = 0;
+	r = db_get(txn(engine), DB_META, "checkpoint", 10, &row, &len);
+	if (r == -ENOENT)
+		return db_rows(txn(engine), DB_RECORDS) || db_rows(txn(engine), DB_SETTINGS) ||
+				       db_rows(txn(engine), DB_OBJECTS)
+			       ? -EUCLEAN
+			       : 0;
+	if (r < 0)
+		return r;
+	if (len != 24 || le32_get(row) != 1)
+		return -EUCLEAN;
+	engine->committed.arena = le32_get(row + 4);
+	engine->committed.offset = le64_get(row + 8);
+	if (le64_get(row + 16) > engine->arenas.next_sequence)
+		engine->arenas.next_sequence = le64_get(row + 16);
+	r = db_get(txn(engine), DB_META, "objects", 7, &row, &len);
+	if (r == 0 && len == 8)
+		engine->object_bytes = le64_get(row);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* The arenas end before what the index covers: they were replaced, or lost something durable. */
+static bool is_ahead(const struct engine *engine)
+{
+	const struct arenas *a = &engine->arenas;
+	size_t i;
+
+	if (engine->committed.arena == 0)
+		return false;
+	for (i = 0; i < a->num; i++)
+		if (a->list[i].number == engine->committed.arena)
+			return engine->committed.offset > a->list[i].size;
+	return true;
+}
+
+static int replay_once(struct engine *engine)
+{
+	int r;
+
+	db_abort(engine->db);
+	engine->last_stamp_len = 0;
+	engine->num_moved = 0;
+	engine->parts.num = 0;
+	engine->ops = 0;
+	r = db_begin(engine->db);
+	if (r == 0)
+		r = load_meta(engine);
+	if (r == 0 && is_ahead(engine))
+		r = -EUCLEAN;
+	if (r == 0)
+		r = volumes_load(engine);
+	if (r < 0)
+		return r;
+	engine->is_replaying = true;
+	r = arenas_scan(&engine->arenas, engine->committed.arena, engine->committed.offset,
+		replay_frame, replay_damage, engine);
+	engine->is_replaying = false;
+	engine->parts.num = 0;
+	if (r == 0)
+		volumes_prune(engine);
+	return r;
+}
+
+int recover_replay(struct engine *engine)
+{
+	int r;
+
+	do {
+		r = replay_once(engine);
+		if (r != -EOVERFLOW)
+			break;
+		db_abort(engine->db);
+		r = db_grow(engine->db);
+	} while (r == 0);
+	return r;
+}
+
+static int remove_index(struct engine *engine)
+{
+	const struct store_io *io = engine->io;
+	int r;
+
+	db_close(engine->db);
+	engine->db = NULL;
+	r = io->unlinkat(io->ctx, engine->options.dir_fd, "index");
+	if (r == 0 || r == -ENOENT)
+		r = io->unlinkat(io->ctx, engine->options.dir_fd, "index-lock");
+	return r == -ENOENT ? 0 : r;
+}
+
+static int open_and_replay(struct engine *engine)
+{
+	int r;
+
+	r = db_open(&engine->db, engine->db_path, engine->options.map_size);
+	return r < 0 ? r : recover_replay(engine);
+}
+
+int recover_index(struct engine *engine)
+{
+	int r;
+
+	if (engine->options.rebuild || engine->options.create) {
+		r = remove_index(engine);
+		if (r < 0)
+			return r;
+	}
+	r = open_and_replay(engine);
+	if (r != -EUCLEAN && r != -EINVAL)
+		return r;
+	engine_log(engine, 4, "store: the index is damaged and is being rebuilt from the arenas");
+	r = remove_index(engine);
+	return r < 0 ? r : open_and_replay(engine);
+}
