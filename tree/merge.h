@@ -52,7 +52,7 @@
  * asked with; -E2BIG: too many elements. A positive or negative value returned by a callback's
  * visitor stops it and is passed through.
  *
- * Memory: about 130 bytes for each listed element, 16 for each unit, about 200 for each element
+ * Memory: about 140 bytes for each listed element, 16 for each unit, about 300 for each element
  * that changes.
  */
 #ifndef BAZIL_TREE_MERGE_H
