@@ -4,36 +4,43 @@
  * p asks with its knowledge S_p. q freezes its epoch and answers, out of one snapshot, with
  *   - its knowledge S_q and its horizon H_q;
  *   - whether this is a full listing: it is when S_p does not contain H_q;
- *   - the listed units, each complete: every element of it that is live at q, as a whole record
- * where S_p does not cover the stamp, else as its key and stamp only. A listed unit with no element
- * is one that q deleted. Listed are incremental:  every unit with an element not covered by S_p,
- *                      and every unit of a logged deletion whose label S_p does not cover;
- *        full:         every unit that has an element, and every unit of such a deletion;
+ *   - the listed units, each complete: every element of it that is live at q, as a whole
+ *     record where S_p does not cover the stamp, else as its key and stamp only. A listed
+ *     unit with no element is one that q deleted. Listed are
+ *       incremental   every unit with an element not covered by S_p, and
+ *                     every unit of a logged deletion whose label S_p does not cover;
+ *       full          every unit that has an element, and every unit of such a deletion;
  *   - the logged deletions whose label S_p does not cover.
  *
  * The deletion log. A local deletion has a stamp like a write: it raises S[me]. The unit and that
  * stamp (the label) go into q's log of deletions, at most one entry for each (unit, replica), the
- * newest. An entry travels with its label: who pulls it logs it unchanged. An element that goes
- * because a local write replaced it in its register needs no entry, since the new element's own
- * stamp makes the unit listed; neither does one removed by a pull, since the entry that caused it
- * arrives in the same pull. Why an unlisted unit needs no change at p: let x be an element on p,
- * covered by S_q, not at q. Some event (d, n) ended x. If S_p covered (d, n), p had taken in d's
- * state and x were gone. If the event was a deletion its label is in q's log, hence listed. If it
- * was a write z in the same register then either z is live at q, uncovered and listed, or z was
- * ended by a later event, of which the same holds.
+ * newest. An entry travels with its label: who pulls it logs it unchanged, so a pull raises
+ * nobody's epoch. An element that goes because a local write replaced it in its register needs no
+ * entry, since the new element's own stamp makes the unit listed; neither does one removed by a
+ * pull, since the entry that caused it arrives in the same pull.
  *
- * The log may be cut: drop every entry whose label a vector V (within S) covers, and H := max(H,
- * V). A lost log is H := S. Correctness never depends on the log: beyond the horizon the full
- * listing tells.
+ * Why an unlisted unit needs no change at p: let x be an element on p, covered by S_q, not at q.
+ * Some event (d, n) ended x. If S_p covered (d, n), p had taken in d's state and x were gone. If
+ * the event was a deletion its label is in q's log, hence listed. If it was a write z in the same
+ * register then either z is live at q, uncovered and listed, or z was ended by a later event, of
+ * which the same holds.
+ *
+ * The log may be cut: drop every entry whose label a vector V (within S) covers, and let
+ * H := max(H, V). A lost log is H := S. Correctness never depends on the log: beyond the horizon
+ * the full listing tells.
  *
  * Packed, for the wire and for a staging file: a sequence of entries, each u8 type, then
- *   unit     1: TREE_UNIT_SIZE bytes             the unit that the elements behind it belong to
- *   element  2: TREE_KEY_SIZE + u32 replica + u64 epoch
+ *   unit     1: TREE_UNIT_SIZE bytes; what the elements behind it belong to
+ *   element  2: TREE_KEY_SIZE bytes, u32 replica, u64 epoch
  *   record   3: u32 length, then a packed record
- *   dead     4: TREE_UNIT_SIZE bytes + u32 replica + u64 epoch       the unit is listed, too
- *   inode    5: u64 oid       the units behind it answer a need for this inode; all links to it are
- * there A writer may cut a delta into blobs between any two entries, repeating the unit or inode
- * entry.
+ *   dead     4: TREE_UNIT_SIZE bytes, u32 replica, u64 epoch; the unit is listed, too
+ *   inode    5: u64 oid; the units behind it answer a need for this inode, and all links to it
+ *               are among them
+ *
+ * A writer may cut a delta into blobs between any two entries, repeating the unit or inode entry.
+ * Answers to needs come after the answer itself. q may answer for inodes that it was not asked
+ * for: the directories above one that came back are mostly needed next, and sending them along
+ * saves a round trip for each level.
  */
 #ifndef BAZIL_TREE_DELTA_H
 #define BAZIL_TREE_DELTA_H

@@ -1,17 +1,24 @@
 /*
- * The merge: a pull p <- q, without I/O, so that it can be tested by the million. It runs in stored
- * and sees clear parts only.
+ * The merge: a pull p <- q, without I/O, so that it can be tested by the million. It runs in
+ * stored and sees clear parts only.
  *
  * Calling order:
- *   tree_pull_new       with the knowledge that p asked with and the head of q's answer
- * (tree/delta.h) tree_pull_unit, tree_pull_element, tree_pull_record, tree_pull_dead    in the
- * order of the answer, or tree_pull_feed, which reads a packed blob and calls them tree_pull_step
- * inside the write transaction that will apply the result, against p as it is now: TREE_PULL_NEED:
- * abort the transaction, ask q for the inodes in pull->needs, feed the answers (tree_pull_inode,
- * then units and records), step again; TREE_PULL_DONE: apply pull->effects, deaths, known, horizon,
- * clock in this one transaction and commit; then tell mountd pull->changes. tree_pull_free p may
- * change between the steps; each step starts afresh from what was fed. Nothing is applied half: a
- * pull that is dropped anywhere before the commit leaves p as it was.
+ *   tree_pull_new    with the knowledge that p asked with and the head of q's answer
+ *                    (tree/delta.h).
+ *   tree_pull_unit, tree_pull_element, tree_pull_record, tree_pull_dead
+ *                    in the order of the answer; or tree_pull_feed, which reads a packed blob
+ *                    and calls them.
+ *   tree_pull_step   inside the write transaction that will apply the result, against p as it is
+ *                    now.
+ *                    TREE_PULL_NEED: abort the transaction, ask q for the inodes in
+ *                    pull->needs, feed the answers (tree_pull_inode, then units and records) and
+ *                    step again.
+ *                    TREE_PULL_DONE: apply pull->effects, deaths and state in this one
+ *                    transaction and commit; then tell mountd pull->changes.
+ *   tree_pull_free   at any time.
+ *
+ * p may change between the steps; each step starts afresh from what was fed. Nothing is applied
+ * half: a pull that is dropped anywhere before the commit leaves p as it was.
  *
  * Rule for each element x (an optimized OR-set, which is Tra's rule for each version): x stays if
  * it is on both sides; or on p and S_q does not cover it; or on q and S_p does not cover it. Then
@@ -19,41 +26,50 @@
  *
  * Closure, "an edit beats a deletion". A state is closed when
  *   C1  every link element has its target's attr, and its parent's attr (unless the parent is
- * TREE_ROOT); C2  every inode but the root that has any element (attr, body, xattr) has its attr
- * and a link to it. Both sides are closed before (the rules for local writers below keep it). What
- * the element rule would leave open is re-created out of the side that still has it, with a fresh
- * stamp of p: with its old stamp it would be "known and absent" to whoever saw the deletion, and
- * the replicas would diverge. So:
- *   - an inode that one side deleted while the other edited it, linked it or put something into it
- *     comes back whole (attr, body, xattrs), with the links of that other side if none is left;
+ *       TREE_ROOT);
+ *   C2  every inode but the root that has any element (attr, body, xattr) has its attr and a
+ *       link to it.
+ * Both sides are closed before; the rules for local writers below keep it. What the element rule
+ * would leave open is re-created out of the side that still has it, with a fresh stamp of p: with
+ * its old stamp it would be "known and absent" to whoever saw the deletion, and the replicas
+ * would diverge. So:
+ *   - an inode that one side deleted while the other edited it, linked it or put something into
+ *     it comes back whole (attr, body, xattrs), with the links of that other side if none is left;
  *   - an inode whose last two links were removed one on each side keeps the greater of the two.
  * What p deleted is gone from p and may be covered by S_p, hence not in the delta: this is what
  * needs are for.
  *
  * Rules for local writers (stored, on behalf of mountd), each in one transaction:
  *   L1  Every change, deletions included, takes tree_clock_write's stamp. A write puts one element
- * and removes those elements of the register that its writer has seen (normally all). If one that
- * stays has the same stamp, freeze the clock first: stamps are unique within a register. L2  A
- * deletion (unlink of the last link, rmdir, removexattr, rename over something) removes all
- * elements of the register and logs the deletion of the unit (tree/delta.h). unlink logs the link's
- * unit; if it was the last link also the inode's, and attr, body and xattrs go in the same
- * transaction: an inode that is still open lives on outside the registers. L3  A new name is only
- * given below a directory that has an attr, to an inode that has one. L4  rmdir of d first makes
- * every other link element whose parent is d go away: a link register that has losing elements
- * below d is rewritten with its winner alone; a directory that is below d by its winner but shown
- * in the root (it closed a cycle) is linked in the root explicitly. L5  Whoever shows state to
- * others freezes the clock first (tree_clock_freeze). L6  A restored, cloned or copied store takes
- * a new replica number before its first write.
+ *       and removes those elements of the register that its writer has seen (normally all). If
+ *       one that stays has the same stamp, freeze the clock first: stamps are unique within a
+ *       register.
+ *   L2  A deletion removes all elements of the register and logs the deletion of its unit
+ *       (tree/delta.h). removexattr logs the inode's unit; unlink, and rename over a file, the
+ *       link's unit; if that was the last link also the inode's, and attr, body and xattrs go in
+ *       the same transaction. An inode that is still open lives on outside the registers. A body
+ *       or attr never goes without the inode.
+ *   L3  A new name is only given below a directory that has an attr, to an inode that has one.
+ *   L4  rmdir of d first makes every other link element whose parent is d go away: a link
+ *       register that has losing elements below d is rewritten with its winner alone; a directory
+ *       that is below d by its winner but shown in the root (it closed a cycle) is linked in the
+ *       root explicitly.
+ *   L5  Whoever shows state to others freezes the clock first (tree_clock_freeze).
+ *   L6  A restored, cloned or copied store takes a new replica number before its first write.
  *
- * Errors of every function: -ENOMEM; -EBADMSG: q's answer is not one an honest q gives (an element
- * outside its unit or not covered by S_q, ...); -EAGAIN: q changed between its answers, pull again;
- * -ENOTUNIQ: q knows epochs of p's replica number that p never wrote: somebody uses the same number
- * (a cloned or restored store); p must take a new number; -ESTALE: p's knowledge is not what was
- * asked with; -E2BIG: too many elements. A positive or negative value returned by a callback's
- * visitor stops it and is passed through.
+ * Errors of every function:
+ *   -ENOMEM
+ *   -EBADMSG   q's answer is not one an honest q gives (an element outside its unit, or one that
+ *              S_q does not cover, ...)
+ *   -EAGAIN    q changed between its answers; pull again
+ *   -ENOTUNIQ  q knows epochs of p's replica number that p never wrote: a cloned or restored
+ *              store uses the same number; p must take a new one
+ *   -ESTALE    p's knowledge is less than what was asked with
+ *   -E2BIG     too many elements, or too many replicas in the joined knowledge
+ * A negative value returned by a callback is passed through.
  *
  * Memory: about 140 bytes for each listed element, 16 for each unit, about 300 for each element
- * that changes.
+ * that changes. Time: n log n of what is listed, and one callback for each listed unit.
  */
 #ifndef BAZIL_TREE_MERGE_H
 #define BAZIL_TREE_MERGE_H

@@ -7,11 +7,13 @@
  * element has the stamp (replica, epoch) of the write that made it. Within a register stamps are
  * unique.
  *
- *   link   id = lid     (parent directory, tag of the name) -> target inode: file names, hard
- * links. A directory has exactly one link register and its lid is the directory's oid. body   id =
- * oid     size, content, mtime as one value attr   id = oid     type, mode, owner, times; an inode
- * exists where its attr register is not empty xattr  id = oid     one register for each extended
- * attribute, told apart by the tag of its name
+ *   link   id = lid   (parent directory, tag of the name) -> target inode: file names, hard
+ *                     links. A directory has exactly one link register, whose lid is the
+ *                     directory's oid; no other lid may equal its target.
+ *   body   id = oid   size, content, mtime as one value
+ *   attr   id = oid   type, mode, owner, times; an inode exists where its attr register is not
+ *                     empty
+ *   xattr  id = oid   one register for each extended attribute, told apart by its name's tag
  *
  * oid and lid are (replica << 32 | counter), never 0; the root directory is TREE_ROOT and has no
  * link.

@@ -1,20 +1,24 @@
 /*
  * The view: what the registers look like as a tree. A pure function of the registers, hence the
- * same on every replica that holds the same elements, whatever the order of their arrival; nothing
- * of it is stored.
+ * same on every replica that holds the same elements, whatever the order of their arrival;
+ * nothing of it is stored.
  *
- *   one register    the greatest element by (lamport, replica, epoch, vtag) is the winner and is
- * what is shown: renamed two ways, a link is seen at the winner's place only, of attr and xattr the
- *                   winner counts. The further different values of a body are shown as conflict
- *                   siblings of the file. Elements with equal vtag count once, as the greatest of
- * them. one directory   links with equal tags have equal names: the greatest winner keeps the name,
- * the others get conflict names. directories     each winner gives its directory one parent.
- * Concurrent moves can close a cycle: attached in ascending order the greatest link of the cycle
- * would close it, so that one, and no other, is shown in the root under a conflict name until
- * somebody moves it.
+ *   one register    The greatest element by (lamport, replica, epoch, vtag) is the winner and is
+ *                   what is shown. Renamed two ways, a link is seen at the winner's place only;
+ *                   of attr and xattr the winner counts. The further different values of a body
+ *                   are shown as conflict siblings of the file. Elements with equal vtag count
+ *                   once, as the greatest of them. They stay apart in the store: a deletion that
+ *                   knew only one of them must not end the other.
+ *   one directory   Links with equal tags have equal names: the greatest winner keeps the name,
+ *                   the others get conflict names.
+ *   directories     Each winner gives its directory one parent. Concurrent moves can close a
+ *                   cycle: attached in ascending order the greatest link of the cycle would close
+ *                   it, so that one, and no other, is shown in the root under a conflict name
+ *                   until somebody moves it.
  *
- * Conflict names are `NAME.conflict-REPLICA-N`: REPLICA is the stamp's, N the rank given here (1,
- * 2, ...). mountd builds them, and takes the next N where a person already uses such a name.
+ * Conflict names are `NAME.conflict-REPLICA-N`: REPLICA is the stamp's, N the rank given here
+ * (1, 2, ...). mountd builds them, and takes the next N where a name is in use already, be it by
+ * a person or by another conflict.
  */
 #ifndef BAZIL_TREE_VIEW_H
 #define BAZIL_TREE_VIEW_H
