@@ -388,11 +388,13 @@ static void namespace_report(struct child *c, const struct spawned *spawned)
 static int run_program(struct child *c, int work_fd, int log_fd)
 {
 	struct supervisor *s = c->supervisor;
-	_cleanup_(closep) int dir_fd = -1;
+	_cleanup_(closep) int dir_fd = -1, null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char program[sizeof(s->libexec) + 32];
 	struct spawned spawned;
 	int r;
 
+	if (null_fd < 0)
+		return -errno;
 	if (c->role->dir) {
 		dir_fd = openat(s->dir.fd, c->role->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (dir_fd < 0)
@@ -405,6 +407,8 @@ static int run_program(struct child *c, int work_fd, int log_fd)
 			.work_fd = work_fd,
 			.dir_fd = dir_fd,
 			.log_fd = log_fd,
+			.null_fd = null_fd,
+			.resolves = c->role->profile == SANDBOX_DIALER,
 			.layers = sandbox_expected(c->role->profile),
 		},
 		&spawned);

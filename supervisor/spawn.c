@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "worker/root.h"
 #include "worker/sandbox.h"
 #include "worker/scope.h"
 
@@ -22,7 +24,7 @@
 	(SANDBOX_USER_NS | SANDBOX_ROOT | SANDBOX_NET_NS | SANDBOX_PID_NS | SANDBOX_IPC_NS)
 
 /* Where the child failed; it writes this and errno into a pipe that exec closes. */
-enum stage { STAGE_MAPS, STAGE_CAPS, STAGE_FDS, STAGE_EXEC };
+enum stage { STAGE_MAPS, STAGE_CAPS, STAGE_ROOT, STAGE_FDS, STAGE_EXEC };
 
 struct failure {
 	enum stage stage;
@@ -107,21 +109,60 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/*
+ * What a program needs to be run, and what the dialer's resolver reads. See worker/root.h for why
+ * it must not be run from the old root.
+ */
+static const char *const run_paths[] = { "/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache",
+#ifdef BAZIL_SANITIZED
+	"/proc",
+#endif
+	NULL };
+static const char *const resolver_paths[] = { "/usr", "/lib", "/lib32", "/lib64", "/etc",
+	"/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf", "/run/connman",
+#ifdef BAZIL_SANITIZED
+	"/proc",
+#endif
+	NULL };
+
+/* Makes the worker's first root; what->dir_fd becomes its directory seen from inside. */
+static int enter_root(struct spawn *what)
+{
+	char link[64], own[PATH_MAX], programs[PATH_MAX];
+	struct root_plan plan = { .paths = what->resolves ? resolver_paths : run_paths,
+		.extra = programs };
+	const char *step;
+	ssize_t n;
+	int r;
+
+	snprintf(programs, sizeof(programs), "%s", what->program);
+	*strrchr(programs, '/') = '\0';
+	if (what->dir_fd >= 0) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", what->dir_fd);
+		n = readlink(link, own, sizeof(own) - 1);
+		if (n < 0)
+			return -errno;
+		own[n] = '\0';
+		plan.own = own;
+	}
+	r = root_enter_with(&plan, &step);
+	if (r < 0 || what->dir_fd < 0)
+		return r;
+	what->dir_fd = open(ROOT_OWN, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return what->dir_fd < 0 ? -errno : 0;
+}
+
 /* 0 to 4 are what was agreed on, everything else is closed but for the pipe to report by. */
 static int place_fds(const struct spawn *what, int *report)
 {
-	const int wanted[] = { -1, what->log_fd, what->log_fd, what->work_fd, what->dir_fd };
+	const int wanted[] = { what->null_fd, what->log_fd, what->log_fd, what->work_fd,
+		what->dir_fd };
 	int high[5];
 
-	high[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (high[0] < 0)
-		return -errno;
 	/* First all out of the way, so that none is overwritten before it is moved. */
 	for (int i = 0; i < 5; i++) {
-		int fd = i == 0 ? high[0] : wanted[i];
-
-		high[i] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 32);
-		if (fd >= 0 && high[i] < 0)
+		high[i] = wanted[i] < 0 ? -1 : fcntl(wanted[i], F_DUPFD_CLOEXEC, 32);
+		if (wanted[i] >= 0 && high[i] < 0)
 			return -errno;
 	}
 	*report = fcntl(*report, F_DUPFD_CLOEXEC, 32);
@@ -156,7 +197,7 @@ static int exec_program(const struct spawn *what)
 }
 
 static _Noreturn void child_main(
-	const struct spawn *what, uint32_t layers, uid_t uid, gid_t gid, int report)
+	struct spawn *what, uint32_t layers, uid_t uid, gid_t gid, int report)
 {
 	struct failure failure = { .stage = STAGE_MAPS };
 
@@ -170,6 +211,10 @@ static _Noreturn void child_main(
 			failure.stage = STAGE_CAPS;
 			failure.err = keep_caps();
 		}
+	}
+	if (failure.err == 0 && (layers & SANDBOX_ROOT)) {
+		failure.stage = STAGE_ROOT;
+		failure.err = enter_root(what);
 	}
 	if (failure.err == 0) {
 		failure.stage = STAGE_FDS;
@@ -213,6 +258,7 @@ static int spawn_with(
 		.pidfd = (uintptr_t)&ret->pidfd,
 		.exit_signal = SIGCHLD,
 	};
+	struct spawn copy = *what;
 	int fds[2];
 	long pid;
 
@@ -225,7 +271,7 @@ static int spawn_with(
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		child_main(what, layers, uid, gid, out);
+		child_main(&copy, layers, uid, gid, out);
 	ret->pid = (pid_t)pid;
 	ret->layers = layers;
 	close(TAKE_FD(out));
@@ -236,12 +282,12 @@ int spawn(const struct spawn *what, struct spawned *ret)
 {
 	const uint32_t all = what->layers & NAMESPACES;
 	/* Root may have the others without a user namespace of its own, nobody else may. */
-	const uint32_t tries[] = { all, all & ~SANDBOX_USER_NS, 0 };
+	const uint32_t tries[] = { all, all & ~SANDBOX_USER_NS, all & ~SANDBOX_ROOT, 0 };
 	enum stage stage = STAGE_EXEC;
 	int r = 0, first = 0;
 
 	memset(ret, 0, sizeof(*ret));
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		if (i > 0 && tries[i] == tries[i - 1])
 			continue;
 		r = spawn_with(what, tries[i], ret, &stage);

@@ -10,16 +10,19 @@
 #ifndef BAZIL_SUPERVISOR_SPAWN_H
 #define BAZIL_SUPERVISOR_SPAWN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct spawn {
-	const char *program; /* path */
+	const char *program; /* path, without symbolic links */
 	const char *arg;     /* first argument, or NULL */
 	int work_fd;	     /* becomes 3 */
 	int dir_fd;	     /* becomes 4; -1: none */
 	int log_fd;	     /* becomes 1 and 2 */
+	int null_fd;	     /* becomes 0: /dev/null, opened outside of the new namespaces */
 	uint32_t layers;     /* enum sandbox_layer: which namespaces it should have */
+	bool resolves;	     /* its root has what getaddrinfo(3) reads */
 };
 
 struct spawned {

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -13,8 +15,11 @@
 
 #include "worker/scope.h"
 
+/* Where the old root is while parts of it are taken over. */
+#define OLD_ROOT "/old"
+
 /* Where the new root is mounted for a moment, in our own namespace: whichever is there. */
-static const char *const places[] = { "/tmp", "/var", "/usr", "/proc", "/dev" };
+static const char *const places[] = { "/tmp", "/usr", "/var", "/proc", "/dev" };
 
 static int own_namespace(void)
 {
@@ -41,6 +46,15 @@ static int restrict_mount(const char *path, uint64_t attrs)
 	struct mount_attr attr = { .attr_set = attrs };
 
 	if (mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The working directory becomes the root and the old one a directory in it. */
+static int pivot_beside(void)
+{
+	if (mkdir(OLD_ROOT + 1, 0700) < 0 || syscall(SYS_pivot_root, ".", OLD_ROOT + 1) < 0 ||
+		chdir("/") < 0)
 		return -errno;
 	return 0;
 }
@@ -73,26 +87,35 @@ static int enter_empty(const char **ret_step)
 	return restrict_mount("/", MOUNT_ATTR_RDONLY);
 }
 
+static bool is_same(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
 /*
- * The descriptor was opened in the supervisor's namespace, where we may not mount: the path is
- * looked up anew in ours, and must lead to the same directory.
+ * The descriptor may have been opened in the supervisor's namespace, where we may not mount: the
+ * path is looked up anew in ours, and must lead to the same directory.
  */
 static int chdir_again(int dir_fd)
 {
-	char link[64], path[PATH_MAX];
-	struct stat a, b;
+	char link[64], path[PATH_MAX] = ROOT_OWN;
 	ssize_t n;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	if (n < 0)
-		return -errno;
-	path[n] = '\0';
+	if (!is_same(dir_fd, path)) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
+		n = readlink(link, path, sizeof(path) - 1);
+		if (n < 0)
+			return -errno;
+		path[n] = '\0';
+		if (!is_same(dir_fd, path))
+			return -ESTALE;
+	}
 	if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(path) < 0)
 		return -errno;
-	if (fstat(dir_fd, &a) < 0 || stat(".", &b) < 0)
-		return -errno;
-	return a.st_dev == b.st_dev && a.st_ino == b.st_ino ? 0 : -ESTALE;
+	return is_same(dir_fd, ".") ? 0 : -ESTALE;
 }
 
 static int enter_dir(int dir_fd, const char **ret_step)
@@ -130,40 +153,101 @@ int root_enter(int dir_fd, const char **ret_step)
 	return dir_fd < 0 ? enter_empty(ret_step) : enter_dir(dir_fd, ret_step);
 }
 
-/* Makes the directories of a path beneath the working directory. */
-static int make_dirs(const char *path)
+/* Makes the directories that lead to path. */
+static int make_parents(const char *path)
 {
 	char part[PATH_MAX];
-	const char *slash = path;
 
-	while (slash) {
-		slash = strchr(slash + 1, '/');
-		snprintf(part, sizeof(part), "%.*s", slash ? (int)(slash - path) : PATH_MAX - 1,
-			path);
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
 		if (mkdir(part, 0755) < 0 && errno != EEXIST)
 			return -errno;
 	}
 	return 0;
 }
 
-static int bind_dirs(const char *const *dirs)
+static int make_target(const char *path, mode_t type)
 {
-	for (size_t i = 0; dirs[i]; i++) {
-		struct stat st;
-		int r;
+	int fd;
 
-		if (stat(dirs[i], &st) < 0 || !S_ISDIR(st.st_mode))
-			continue;
-		r = make_dirs(dirs[i] + 1);
-		if (r < 0)
-			return r;
-		if (mount(dirs[i], dirs[i] + 1, NULL, MS_BIND | MS_REC, NULL) < 0)
-			return -errno;
-	}
+	if (S_ISDIR(type))
+		return mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		return -errno;
+	close(fd);
 	return 0;
 }
 
-int root_enter_with(const char *const *dirs, const char **ret_step)
+static int copy_link(const char *from, const char *to)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlink(from, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return -errno;
+	target[n] = '\0';
+	return symlink(target, to) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* from is a path of the old root. */
+static int bind_at(const char *from, const char *at)
+{
+	char path[PATH_MAX + sizeof(OLD_ROOT)];
+
+	snprintf(path, sizeof(path), OLD_ROOT "%s", from);
+	/* What is mounted further below stays outside, unless the kernel insists. */
+	if (mount(path, at, NULL, MS_BIND, NULL) < 0 &&
+		(errno != EINVAL || mount(path, at, NULL, MS_BIND | MS_REC, NULL) < 0))
+		return -errno;
+	return 0;
+}
+
+static int bind_path(const char *path)
+{
+	char old[PATH_MAX + sizeof(OLD_ROOT)];
+	struct stat st;
+	int r;
+
+	snprintf(old, sizeof(old), OLD_ROOT "%s", path);
+	if (lstat(old, &st) < 0 ||
+		(!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)))
+		return 0;
+	r = make_parents(path);
+	if (r == 0 && S_ISLNK(st.st_mode))
+		return copy_link(old, path);
+	if (r == 0)
+		r = make_target(path, st.st_mode);
+	return r < 0 ? r : bind_at(path, path);
+}
+
+static int bind_paths(const struct root_plan *plan)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && plan->paths[i]; i++)
+		r = bind_path(plan->paths[i]);
+	if (r == 0 && plan->extra)
+		r = bind_path(plan->extra);
+	if (r == 0 && plan->own && mkdir(ROOT_OWN, 0700) < 0)
+		r = -errno;
+	return r;
+}
+
+static int restrict_paths(const struct root_plan *plan)
+{
+	const uint64_t attrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+	struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
+	int r = restrict_mount("/", attrs);
+
+	if (r < 0 || !plan->own)
+		return r;
+	if (mount_setattr(AT_FDCWD, ROOT_OWN, 0, &writable, sizeof(writable)) < 0)
+		return -errno;
+	return 0;
+}
+
+int root_enter_with(const struct root_plan *plan, const char **ret_step)
 {
 	int r;
 
@@ -175,14 +259,19 @@ int root_enter_with(const char *const *dirs, const char **ret_step)
 	r = mount_empty("size=64k,nr_inodes=64,mode=0755");
 	if (r < 0)
 		return r;
-	*ret_step = "bind";
-	r = bind_dirs(dirs);
-	if (r < 0)
-		return r;
 	*ret_step = "pivot_root";
-	r = pivot_here();
+	r = pivot_beside();
 	if (r < 0)
 		return r;
+	*ret_step = "bind";
+	r = bind_paths(plan);
+	if (r == 0 && plan->own)
+		r = bind_at(plan->own, ROOT_OWN);
+	if (r < 0)
+		return r;
+	*ret_step = "old root";
+	if (umount2(OLD_ROOT, MNT_DETACH) < 0 || rmdir(OLD_ROOT) < 0)
+		return -errno;
 	*ret_step = "mount attributes";
-	return restrict_mount("/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	return restrict_paths(plan);
 }

@@ -18,9 +18,23 @@
 int root_enter(int dir_fd, const char **ret_step);
 
 /*
- * For the dialer: a root with read-only views of these directories of the old one; those that do
- * not exist are left out.
+ * A root of a few parts of the old one. The supervisor puts a worker into one before it execs
+ * (supervisor/spawn.c), because the program and its libraries stay mapped as long as the worker
+ * lives and keep the mount alive that they came from; in a user namespace every mount below that
+ * one is locked to it, so without this step a stick or a volume that its user unmounts would stay
+ * in use by our workers, invisibly. The dialer has such a root to the end.
  */
-int root_enter_with(const char *const *dirs, const char **ret_step);
+struct root_plan {
+	/* Files and directories, absolute; read-only; links are made again, what does not exist is
+	 * left out. */
+	const char *const *paths;
+	const char *extra; /* one more, or NULL */
+	const char *own;   /* a directory that becomes ROOT_OWN, writable, or NULL */
+};
+
+/* Where the role's directory is in such a root. */
+#define ROOT_OWN "/own"
+
+int root_enter_with(const struct root_plan *plan, const char **ret_step);
 
 #endif

@@ -127,7 +127,7 @@ static void enter_root(struct entering *e)
 	if (!wanted(e, SANDBOX_ROOT))
 		return;
 	if (e->table->files == SANDBOX_RESOLVER)
-		r = root_enter_with(resolver_dirs, &step);
+		r = root_enter_with(&(struct root_plan){ .paths = resolver_dirs }, &step);
 	else
 		r = root_enter(e->dir_fd, &step);
 	if (r == 0) {

@@ -193,9 +193,8 @@ static int say_ready(struct work_server *server)
 					});
 }
 
-static int enter(struct worker *worker)
+static int enter(struct worker *worker, int dir_fd)
 {
-	int dir_fd = fcntl(WORKER_DIR_FD, F_GETFD) >= 0 ? WORKER_DIR_FD : -1;
 	int r;
 
 	if (worker->ops->prepare) {
@@ -213,9 +212,13 @@ int worker_run(const struct worker_role *role, const struct worker_ops *ops, voi
 {
 	struct work_server server = { .worker = { .role = role, .ops = ops, .self = self } };
 	struct worker *worker = &server.worker;
+	int dir_fd = WORKER_DIR_FD;
 
 	/* The first thing of all: until here everybody with our uid could read our memory. */
 	prctl(PR_SET_DUMPABLE, 0);
+	/* Before anything of ours may take the number. */
+	if (fcntl(WORKER_DIR_FD, F_SETFD, FD_CLOEXEC) < 0)
+		dir_fd = -1;
 	log_set_name(role->name);
 	ignore_signals();
 	if (fcntl(WORKER_WORK_FD, F_SETFD, FD_CLOEXEC) < 0)
@@ -225,7 +228,7 @@ int worker_run(const struct worker_role *role, const struct worker_ops *ops, voi
 		fatal("event loop: %s", strerror(errno));
 	ev_timer_init(&worker->orphan, orphan_timeout, ORPHAN_SECONDS, 0.);
 	worker->orphan.data = worker;
-	if (enter(worker) < 0 || say_ready(&server) < 0)
+	if (enter(worker, dir_fd) < 0 || say_ready(&server) < 0)
 		return 1;
 
 	ev_run(worker->loop, 0);
