@@ -51,6 +51,8 @@ static void attached(void *arg, int err, const struct store_attach_reply *reply)
 	if (m->view == 0 || !m->is_mounted)
 		m->view = reply->view;
 	m->edges.is_attached = true;
+	/* Whoever was there before may have died between publishing and the kick. */
+	(void)store_kick(m->edges.store, &(struct store_kick){ 0 });
 	parked_resume(m);
 }
 

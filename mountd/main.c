@@ -3,36 +3,24 @@
  * mountd/mountd.h for its parts and ARCHITECTURE.md for what flows through it.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include <openssl/crypto.h>
-#include <sodium.h>
 
 #include "ipc/chan.h"
 #include "ipc/ring.h"
 #include "ipc/work.gen.h"
-#include "mountd/changed.h"
-#include "mountd/chunks.h"
-#include "mountd/contents.h"
 #include "mountd/mount.h"
 #include "mountd/mountd.h"
-#include "mountd/sealers.h"
 #include "mountd/unmount.h"
 #include "worker/log.h"
 #include "worker/start.h"
 
-#define INODES_MAX 131072
-
-static void release_inode(void *ctx, struct inode *inode)
+/* What could not be stored is still in the dirty log: status 1 says that it is worth trying again
+ * with a new process. */
+static void gone(struct mountd *m, int r)
 {
-	struct mountd *m = ctx;
-
-	contents_free(m, inode);
-	if (inode->dir != NULL)
-		m->num_names -= inode->dir->num;
-	dir_free(inode->dir);
-	inode->dir = NULL;
+	if (r == 0)
+		work_unmounted(worker_chan(m->worker), &(struct work_unmounted){ 0 });
+	worker_exit(m->worker, r == 0 ? 0 : 1);
 }
 
 static int prepare(void *self, struct worker *worker)
@@ -41,22 +29,8 @@ static int prepare(void *self, struct worker *worker)
 	int r;
 
 	m->worker = worker;
-	m->loop = worker_loop(worker);
-	if (sodium_init() < 0)
-		return log_error_errno(-ENOSYS, "mountd: libsodium");
-	m->suite = cas_suite_new();
-	m->batch_buf = malloc(2u << 20);
-	m->io_buf = malloc(SESSION_BUF);
-	m->session.buf = aligned_alloc(4096, SESSION_BUF);
-	if (m->suite == NULL || m->batch_buf == NULL || m->io_buf == NULL || m->session.buf == NULL)
-		return log_error_errno(-ENOMEM, "mountd: starting");
-	r = inodes_init(&m->inodes, INODES_MAX, release_inode, m);
-	if (r == 0)
-		r = chunks_new(&m->chunks);
-	if (r == 0)
-		r = sealers_new(&m->sealers, m->suite);
-	if (r == 0)
-		r = changed_new(&m->changed, m);
+	m->gone = gone;
+	r = mountd_prepare(m, worker_loop(worker));
 	return r < 0 ? log_error_errno(r, "mountd: starting") : 0;
 }
 

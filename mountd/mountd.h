@@ -54,6 +54,8 @@ struct mountd {
 	uint32_t uid, gid;
 	bool keep_owner, read_only;
 	bool is_mounted, is_stopping;
+	/* The kernel's connection ended; r: whether all is durable. Ends the process. */
+	void (*gone)(struct mountd *m, int r);
 
 	struct session session;
 	struct state state;
@@ -70,5 +72,9 @@ struct mountd {
 	uint8_t *io_buf; /* for one read reply: SESSION_IO_MAX */
 	uint64_t num_requests, num_batches, num_objects, num_chunk_keys, bytes_written;
 };
+
+/* Everything that opens files, makes threads or loads libraries: before the sandbox. m is zeroed.
+ */
+int mountd_prepare(struct mountd *m, struct ev_loop *loop);
 
 #endif

@@ -31,7 +31,7 @@ static void new_attr(
 	}
 }
 
-/* Publishes a new inode under its first name, which takes the inode's number as its link id. */
+/* Publishes a new inode under its first name. */
 static int make(struct mountd *m, struct inode *dir, const char *name, struct sealed_attr *attr,
 	struct inode **ret)
 {
@@ -45,7 +45,12 @@ static int make(struct mountd *m, struct inode *dir, const char *name, struct se
 	r = mountd_new_oid(m, &link.target);
 	if (r < 0)
 		return r;
+	/* tree/record.h: only a directory's one link has the number of its inode. */
 	link.lid = link.target;
+	if (!S_ISDIR(attr->mode))
+		r = mountd_new_oid(m, &link.lid);
+	if (r < 0)
+		return r;
 	memcpy(link.name, name, link.name_len);
 	batch_begin(m, &batch);
 	batch_put_attr(&batch, link.target, attr);

@@ -59,6 +59,7 @@ static size_t seal(const struct sealer *sealer, struct tree_element *e, const ui
 	int r;
 
 	e->stamp = (struct tree_stamp){ .epoch = 1, .replica = 1 };
+	e->lamport = 1;
 	rec.e = *e;
 	cas_meta_seal(
 		&sealer->keys, aad, tree_record_aad(sealer->volume, e, aad), plain, len, sealed);

@@ -177,7 +177,7 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
 	for (int i = 0; i < REQUESTS_AT_ONCE;) {
 		ssize_t n = read(m->session.fd, m->session.buf, SESSION_BUF);
 
-		if (n > (ssize_t)sizeof(struct fuse_in_header)) {
+		if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
 			process(m, (size_t)n);
 			last = now_ns();
 			i++;

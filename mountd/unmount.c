@@ -2,13 +2,11 @@
 
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
-#include "ipc/work.gen.h"
 #include "mountd/flush.h"
 #include "mountd/mountd.h"
 #include "mountd/parked.h"
 #include "mountd/publish.h"
 #include "worker/log.h"
-#include "worker/start.h"
 
 int unmount_make_durable(struct mountd *m)
 {
@@ -42,9 +40,5 @@ void unmount_happened(struct mountd *m)
 	session_stop(m);
 	parked_drop(m);
 	r = unmount_make_durable(m);
-	if (r == 0)
-		work_unmounted(worker_chan(m->worker), &(struct work_unmounted){ 0 });
-	/* What could not be stored is still in the dirty log: exit 1 says that it is worth trying
-	 * again with a new process. */
-	worker_exit(m->worker, r == 0 ? 0 : 1);
+	m->gone(m, r);
 }

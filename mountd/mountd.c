@@ -1,0 +1,48 @@
+#include "mountd/mountd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <sodium.h>
+
+#include "mountd/changed.h"
+#include "mountd/chunks.h"
+#include "mountd/contents.h"
+#include "mountd/dir.h"
+#include "mountd/sealers.h"
+
+#define INODES_MAX 131072
+
+static void release_inode(void *ctx, struct inode *inode)
+{
+	struct mountd *m = ctx;
+
+	contents_free(m, inode);
+	if (inode->dir != NULL)
+		m->num_names -= inode->dir->num;
+	dir_free(inode->dir);
+	inode->dir = NULL;
+}
+
+int mountd_prepare(struct mountd *m, struct ev_loop *loop)
+{
+	int r;
+
+	m->loop = loop;
+	if (sodium_init() < 0)
+		return -ENOSYS;
+	m->suite = cas_suite_new();
+	m->batch_buf = malloc(2u << 20);
+	m->io_buf = malloc(SESSION_BUF);
+	m->session.buf = aligned_alloc(4096, SESSION_BUF);
+	if (m->suite == NULL || m->batch_buf == NULL || m->io_buf == NULL || m->session.buf == NULL)
+		return -ENOMEM;
+	r = inodes_init(&m->inodes, INODES_MAX, release_inode, m);
+	if (r == 0)
+		r = chunks_new(&m->chunks);
+	if (r == 0)
+		r = sealers_new(&m->sealers, m->suite);
+	if (r == 0)
+		r = changed_new(&m->changed, m);
+	return r;
+}
