@@ -77,7 +77,8 @@ static void run_puts(struct objects *o, struct ipc_chan *sync)
 	while (o->ring_in && o->first_put) {
 		struct object_put *put = o->first_put;
 		if (!publish(o, put, sync)) {
-			/* stored tells (sync_room) when it has taken something; it may just have. */
+			/* stored tells (sync_room) when it has taken something; it may just have.
+			 */
 			ipc_ring_sleep_begin(o->ring_in);
 			if (!publish(o, put, sync))
 				return;

@@ -35,7 +35,8 @@ uint32_t net_random(struct net *net)
 
 /* ---- keyd ---- */
 
-void on_ident_public(struct ident_server *self, struct ipc_call *call, const struct ident_public *req)
+void on_ident_public(
+	struct ident_server *self, struct ipc_call *call, const struct ident_public *req)
 {
 	struct node *n = self->node;
 	struct ident_public_reply reply;
@@ -178,7 +179,8 @@ static bool speaks(struct node *n, struct ipc_call *call)
 	return !n->is_silent;
 }
 
-void on_sync_pull_begin(struct sync_server *self, struct ipc_call *call, const struct sync_pull_begin *req)
+void on_sync_pull_begin(
+	struct sync_server *self, struct ipc_call *call, const struct sync_pull_begin *req)
 {
 	struct node *n = self->node;
 	struct sync_pull_begin_reply reply = { .knowledge = knowledge(n) };
@@ -200,7 +202,8 @@ void on_sync_pull_begin(struct sync_server *self, struct ipc_call *call, const s
 	sync_pull_begin_reply(call, &reply);
 }
 
-void on_sync_pull_put(struct sync_server *self, struct ipc_call *call, const struct sync_pull_put *req)
+void on_sync_pull_put(
+	struct sync_server *self, struct ipc_call *call, const struct sync_pull_put *req)
 {
 	struct node *n = self->node;
 
@@ -242,7 +245,8 @@ static int commit(struct node *n, size_t *ret_num)
 	return 0;
 }
 
-void on_sync_pull_step(struct sync_server *self, struct ipc_call *call, const struct sync_pull_step *req)
+void on_sync_pull_step(
+	struct sync_server *self, struct ipc_call *call, const struct sync_pull_step *req)
 {
 	struct node *n = self->node;
 	struct sync_pull_step_reply reply = { 0 };
@@ -269,7 +273,8 @@ void on_sync_pull_step(struct sync_server *self, struct ipc_call *call, const st
 	sync_pull_step_reply(call, &reply);
 }
 
-void on_sync_pull_abort(struct sync_server *self, struct ipc_call *call, const struct sync_pull_abort *req)
+void on_sync_pull_abort(
+	struct sync_server *self, struct ipc_call *call, const struct sync_pull_abort *req)
 {
 	struct node *n = self->node;
 
@@ -313,7 +318,8 @@ static bool is_serving(const struct node *n, uint64_t serve)
 	return false;
 }
 
-void on_sync_serve_page(struct sync_server *self, struct ipc_call *call, const struct sync_serve_page *req)
+void on_sync_serve_page(
+	struct sync_server *self, struct ipc_call *call, const struct sync_serve_page *req)
 {
 	struct node *n = self->node;
 	uint8_t *page = malloc(60000);
@@ -327,8 +333,7 @@ void on_sync_serve_page(struct sync_server *self, struct ipc_call *call, const s
 	}
 	if (req->cursor.len == sizeof(at))
 		memcpy(&at, req->cursor.data, sizeof(at));
-	while (at < n->num_items &&
-		(len == 0 || len + item_size(n->items[at]) <= n->page_size)) {
+	while (at < n->num_items && (len == 0 || len + item_size(n->items[at]) <= n->page_size)) {
 		item_emit(n->items[at], page + len);
 		len += item_size(n->items[at++]);
 	}
@@ -354,12 +359,12 @@ void on_sync_serve_registers(
 		len += item_size(n->items[i]);
 	}
 	sync_serve_registers_reply(call,
-		&(struct sync_serve_registers_reply){
-			.records = { .data = records, .len = len } });
+		&(struct sync_serve_registers_reply){ .records = { .data = records, .len = len } });
 	free(records);
 }
 
-void on_sync_serve_end(struct sync_server *self, struct ipc_call *call, const struct sync_serve_end *req)
+void on_sync_serve_end(
+	struct sync_server *self, struct ipc_call *call, const struct sync_serve_end *req)
 {
 	struct node *n = self->node;
 	size_t i;
@@ -396,7 +401,8 @@ static const struct stored_object *find_object(const struct node *n, const uint8
 	return NULL;
 }
 
-void on_sync_objects(struct sync_server *self, struct ipc_call *call, const struct sync_objects *req)
+void on_sync_objects(
+	struct sync_server *self, struct ipc_call *call, const struct sync_objects *req)
 {
 	struct node *n = self->node;
 	struct known *k = known_key(n, req->peer);
@@ -424,10 +430,9 @@ void on_sync_objects(struct sync_server *self, struct ipc_call *call, const stru
 	}
 	if (ipc_ring_must_kick(n->ring_out))
 		sync_room(n->stored_chan, &(struct sync_room){ 0 });
-	sync_objects_reply(call,
-		&(struct sync_objects_reply){ .lens = lens,
-			.num_lens = req->num_ids,
-			.position = ipc_ring_head(n->ring_out) });
+	sync_objects_reply(call, &(struct sync_objects_reply){ .lens = lens,
+					 .num_lens = req->num_ids,
+					 .position = ipc_ring_head(n->ring_out) });
 }
 
 /* Takes what came in and notes the ids. */
@@ -466,7 +471,8 @@ bool node_got(const struct node *a, const uint8_t id[32])
 
 /* ---- dialer and command line ---- */
 
-int net_connect(int port)
+/* receive_buffer 0: as the system likes. */
+static int connect_to(int port, int receive_buffer)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET,
 		.sin_port = htons((uint16_t)port),
@@ -474,12 +480,19 @@ int net_connect(int port)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
+	if (receive_buffer)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
 		close(fd);
 		return -errno;
 	}
 	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 	return fd;
+}
+
+int net_connect(int port)
+{
+	return connect_to(port, 0);
 }
 
 void on_dial_peer(struct dial_server *self, struct ipc_call *call, const struct dial_peer *req)
@@ -512,7 +525,8 @@ static void closed(void *self, struct ipc_chan *chan, int err)
 {
 }
 
-static int edge(struct ipc_chan **chan, struct node *n, const struct ipc_service *service, void *self)
+static int edge(
+	struct ipc_chan **chan, struct node *n, const struct ipc_service *service, void *self)
 {
 	int fds[2];
 
@@ -573,7 +587,8 @@ void node_start_dialer(struct node *a)
 
 static int listen_anywhere(int *ret_port)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(sa);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -604,8 +619,8 @@ struct node *net_node(struct net *net, const char *nickname)
 	snprintf(n->nickname, sizeof(n->nickname), "%s", nickname);
 	n->page_size = 5000;
 	n->keyd.node = n->stored.node = n->fetcher.node = n->dialer.node = n->cli.node = n;
-	assert_int_equal(ipc_ring_create(4 << 20, &n->ring_in_fd), 0);
-	assert_int_equal(ipc_ring_create(4 << 20, &n->ring_out_fd), 0);
+	assert_int_equal(ipc_ring_create(2 << 20, &n->ring_in_fd), 0);
+	assert_int_equal(ipc_ring_create(32 << 20, &n->ring_out_fd), 0);
 	assert_int_equal(syncd_init(&n->d, net->loop, &net->limits), 0);
 	node_start_keyd(n);
 	node_start_stored(n);
@@ -788,8 +803,8 @@ static void fetched(void *arg, int err, const struct fetch_objects_reply *reply)
 	free(a);
 }
 
-void node_fetch_begin(
-	struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms, struct outcome *out)
+void node_fetch_begin(struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms,
+	struct outcome *out)
 {
 	struct fetch_objects req = { .ids = ids, .num_ids = num_ids, .deadline_ms = deadline_ms };
 
@@ -797,8 +812,8 @@ void node_fetch_begin(
 	assert_int_equal(fetch_objects(a->fetch_chan, &req, fetched, asked(a, out)), 0);
 }
 
-void node_fetch(
-	struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms, struct outcome *out)
+void node_fetch(struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms,
+	struct outcome *out)
 {
 	node_fetch_begin(a, ids, num_ids, deadline_ms, out);
 	assert_true(net_wait(a->net, &out->is_done, 20));
@@ -976,7 +991,8 @@ static void on_proxied(struct ev_loop *loop, struct ev_io *io, int events)
 	c->next = p->conns;
 	p->conns = c;
 	c->dir[0].from = c->dir[1].to = fd;
-	c->dir[0].to = c->dir[1].from = net_connect(p->target_port);
+	/* A line holds little; the buffers of loopback would hold megabytes. */
+	c->dir[0].to = c->dir[1].from = connect_to(p->target_port, 65536);
 	assert_true(c->dir[0].to >= 0);
 	for (int i = 0; i < 2; i++) {
 		struct pipe_dir *d = &c->dir[i];

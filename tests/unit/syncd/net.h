@@ -1,10 +1,10 @@
 /*
- * A small network for tests: nodes with the real syncd core, a pretended keyd (with real keys), stored
- * (volumes and objects in memory), dialer and command line, all in one process on one loop; connected by
- * TCP on loopback, through a proxy that misbehaves as told.
+ * A small network for tests: nodes with the real syncd core, a pretended keyd (with real keys),
+ * stored (volumes and objects in memory), dialer and command line, all in one process on one loop;
+ * connected by TCP on loopback, through a proxy that misbehaves as told.
  *
- * net_init(), net_node() for each, node_knows() in both directions, then node_sync() and so on, which run
- * the loop until there is an answer. net_release() checks that nothing is left.
+ * net_init(), net_node() for each, node_knows() in both directions, then node_sync() and so on,
+ * which run the loop until there is an answer. net_release() checks that nothing is left.
  */
 #ifndef BAZIL_TESTS_UNIT_SYNCD_NET_H
 #define BAZIL_TESTS_UNIT_SYNCD_NET_H
@@ -169,8 +169,8 @@ bool node_got(const struct node *a, const uint8_t id[32]);
 
 /* Begin; then net_wait(). */
 void node_sync_begin(struct node *a, const char *peer, struct outcome *out);
-void node_fetch_begin(
-	struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms, struct outcome *out);
+void node_fetch_begin(struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms,
+	struct outcome *out);
 /* Runs the loop until it is done; false after so many seconds. */
 bool net_wait(struct net *net, const bool *is_done, double seconds);
 void net_run(struct net *net, double seconds);
@@ -178,8 +178,8 @@ void net_run(struct net *net, double seconds);
 /* Whole: fail the test when there is no answer at all. */
 void node_sync(struct node *a, const char *peer, struct outcome *out);
 void node_connect(struct node *a, const char *peer, const char *volume, struct outcome *out);
-void node_fetch(
-	struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms, struct outcome *out);
+void node_fetch(struct node *a, uint8_t (*ids)[32], size_t num_ids, uint32_t deadline_ms,
+	struct outcome *out);
 
 /* A proxy in front of a port. */
 struct proxy *net_proxy(struct net *net, int target_port);

@@ -1,4 +1,5 @@
-/* Pulls between real cores over loopback: they work, and whatever goes wrong they end, clearly and whole. */
+/* Pulls between real cores over loopback: they work, and whatever goes wrong they end, clearly and
+ * whole. */
 #include "ipc/chan.h"
 #include "net.h"
 
@@ -261,8 +262,8 @@ static void disturbed(struct node *a, struct node *b, struct proxy *p, const cha
 		fail_msg("%s %ld: the peer still serves a pull", what, at);
 }
 
-static void prepare_mischief(struct node **a, struct node **b, struct proxy **p, long bytes[2],
-	long frames[2])
+static void prepare_mischief(
+	struct node **a, struct node **b, struct proxy **p, long bytes[2], long frames[2])
 {
 	*p = two_and_a_proxy(a, b);
 	node_write(*b, 4);
@@ -551,7 +552,8 @@ static void sessions__three_nodes_gossip(void **unused)
 		for (int i = 0; i < 3; i++)
 			node_write(n[i], net_random(&net) % 20);
 		for (int i = 0; i < 6; i++) {
-			int to = (int)(net_random(&net) % 3), from = (to + 1 + (int)(net_random(&net) % 2)) % 3;
+			int to = (int)(net_random(&net) % 3),
+			    from = (to + 1 + (int)(net_random(&net) % 2)) % 3;
 			node_sync(n[to], n[from]->nickname, &out);
 			assert_int_equal(out.err, 0);
 			assert_true(node_has_all(n[to], n[from]));
