@@ -100,6 +100,7 @@ int main(int argc, char **argv)
 		fake_restart(fake, &edges);
 	}
 	fake_stop(fake);
-	umount2(argv[1], MNT_DETACH);
-	return WEXITSTATUS(status);
+	if (!WIFEXITED(status))
+		umount2(argv[1], MNT_DETACH);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
