@@ -520,6 +520,15 @@ void on_ctl_peers_changed(struct ctl_client *self, const struct ctl_peers_change
 
 /* ---- processes ---- */
 
+/* To the core in this process, or to the real one. */
+static void give(struct node *n, const char *kind, int fd, int ring_in, int ring_out)
+{
+	if (n->give)
+		n->give(n, kind, fd, ring_in, ring_out);
+	else
+		assert_int_equal(syncd_edge(&n->d, kind, fd, ring_in, ring_out), 0);
+}
+
 /* As its owner would: an edge that ended is closed. */
 static void closed(void *self, struct ipc_chan *chan, int err)
 {
@@ -560,9 +569,9 @@ void node_start_stored(struct node *a)
 	assert_int_equal(ipc_ring_map(&a->ring_in, a->ring_in_fd, IPC_RING_CONSUMER), 0);
 	assert_int_equal(ipc_ring_map(&a->ring_out, a->ring_out_fd, IPC_RING_PRODUCER), 0);
 	ipc_ring_sleep_begin(a->ring_in);
-	assert_int_equal(syncd_edge(&a->d, "sync", fd, dup(a->ring_in_fd), dup(a->ring_out_fd)), 0);
+	give(a, "sync", fd, dup(a->ring_in_fd), dup(a->ring_out_fd));
 	fd = edge(&a->fetch_chan, a, &fetch_client_service, &a->fetcher);
-	assert_int_equal(syncd_edge(&a->d, "fetch", fd, -1, -1), 0);
+	give(a, "fetch", fd, -1, -1);
 }
 
 void node_kill_keyd(struct node *a)
@@ -575,17 +584,17 @@ void node_start_keyd(struct node *a)
 {
 	int fd = edge(&a->keyd_chan, a, &ident_server_service, &a->keyd);
 
-	assert_int_equal(syncd_edge(&a->d, "ident", fd, -1, -1), 0);
+	give(a, "ident", fd, -1, -1);
 }
 
 void node_start_dialer(struct node *a)
 {
 	int fd = edge(&a->dial_chan, a, &dial_server_service, &a->dialer);
 
-	assert_int_equal(syncd_edge(&a->d, "dial", fd, -1, -1), 0);
+	give(a, "dial", fd, -1, -1);
 }
 
-static int listen_anywhere(int *ret_port)
+int listen_anywhere(int *ret_port)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -600,11 +609,32 @@ static int listen_anywhere(int *ret_port)
 	return fd;
 }
 
+void node_start(struct node *n)
+{
+	int fd;
+
+	node_start_keyd(n);
+	node_start_stored(n);
+	node_start_dialer(n);
+	fd = edge(&n->ctl_chan, n, &ctl_client_service, &n->cli);
+	give(n, "ctl", fd, -1, -1);
+	net_run(n->net, 0.01);
+}
+
 struct node *net_node(struct net *net, const char *nickname)
+{
+	struct node *n = net_node_without_syncd(net, nickname);
+
+	node_start(n);
+	assert_int_equal(syncd_listen(&n->d, listen_anywhere(&n->port)), 0);
+	net_run(net, 0.01);
+	return n;
+}
+
+struct node *net_node_without_syncd(struct net *net, const char *nickname)
 {
 	struct node *n = calloc(1, sizeof(*n));
 	uint8_t seed[32];
-	int fd;
 
 	assert_non_null(n);
 	n->net = net;
@@ -622,13 +652,6 @@ struct node *net_node(struct net *net, const char *nickname)
 	assert_int_equal(ipc_ring_create(2 << 20, &n->ring_in_fd), 0);
 	assert_int_equal(ipc_ring_create(32 << 20, &n->ring_out_fd), 0);
 	assert_int_equal(syncd_init(&n->d, net->loop, &net->limits), 0);
-	node_start_keyd(n);
-	node_start_stored(n);
-	node_start_dialer(n);
-	fd = edge(&n->ctl_chan, n, &ctl_client_service, &n->cli);
-	assert_int_equal(syncd_edge(&n->d, "ctl", fd, -1, -1), 0);
-	assert_int_equal(syncd_listen(&n->d, listen_anywhere(&n->port)), 0);
-	net_run(net, 0.01);
 	return n;
 }
 

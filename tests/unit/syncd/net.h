@@ -78,6 +78,10 @@ struct node {
 	uint8_t identity[32], identity_secret[64], static_public[32], static_secret[32];
 	char hex[65], nickname[16];
 
+	/* hands one end of an edge over, and closes it here */
+	void (*give)(struct node *n, const char *kind, int fd, int ring_in, int ring_out);
+	void *process;
+
 	struct ident_server keyd;
 	struct sync_server stored;
 	struct fetch_client fetcher;
@@ -148,6 +152,11 @@ void net_release(struct net *net);
 uint32_t net_random(struct net *net);
 
 struct node *net_node(struct net *net, const char *nickname);
+
+/* A node whose syncd is another process: set give(), then node_start(). */
+struct node *net_node_without_syncd(struct net *net, const char *nickname);
+void node_start(struct node *n);
+int listen_anywhere(int *ret_port);
 /* a knows b and dials it at port (0: cannot). */
 void node_knows(struct node *a, struct node *b, int port);
 void node_forgets(struct node *a, struct node *b);
