@@ -55,6 +55,7 @@ static int make(struct mountd *m, struct inode *dir, const char *name, struct se
 	batch_begin(m, &batch);
 	batch_put_attr(&batch, link.target, attr);
 	batch_put_link(&batch, &link);
+	edit_touch(m, dir, attr->ctime);
 	r = batch_publish(&batch, m->view, link.target);
 	if (r < 0)
 		return r;
@@ -67,7 +68,6 @@ static int make(struct mountd *m, struct inode *dir, const char *name, struct se
 		inode->dir->complete = true;
 	}
 	edit_name_added(m, dir, &link);
-	edit_touch(m, dir, attr->ctime);
 	*ret = inode;
 	return 0;
 }
@@ -144,13 +144,13 @@ static int add_link(struct mountd *m, struct inode *inode, struct inode *dir, co
 	batch_begin(m, &batch);
 	batch_put_attr(&batch, inode->oid, &attr);
 	batch_put_link(&batch, &link);
+	edit_touch(m, dir, attr.ctime);
 	r = batch_publish(&batch, m->view, inode->oid);
 	if (r < 0)
 		return r;
 	inode->attr = attr;
 	inode->nlink++;
 	edit_name_added(m, dir, &link);
-	edit_touch(m, dir, attr.ctime);
 	return 0;
 }
 

@@ -51,12 +51,12 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, boo
 		edit_unlink_prepare(&batch, inode, now);
 		/* With a put (the ctime of what remains) a full disk would refuse the removal. */
 		batch.grows = false;
+		edit_touch(m, dir, now);
 		r = batch_publish(&batch, m->view, 0);
 	}
 	if (r == 0) {
 		edit_name_gone(m, dir, entry);
 		edit_unlink_done(m, inode, now);
-		edit_touch(m, dir, now);
 		if (inode->nlink == 0 && lookup_held(&m->inodes, inode->oid) == 0 &&
 			!m->inodes.counts_lost)
 			edit_remove_orphan(m, inode->oid);

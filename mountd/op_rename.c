@@ -175,12 +175,9 @@ static int rename_now(struct mountd *m, struct side *from, struct side *to, unsi
 		r = edit_reserve(m, from->dir); /* the second may have flushed the first */
 	if (r < 0)
 		return r;
-	r = flags & RENAME_EXCHANGE ? exchange(m, from, to, now) : move(m, from, to, now);
-	if (r == 0) {
-		edit_touch(m, from->dir, now);
-		edit_touch(m, to->dir, now);
-	}
-	return r;
+	edit_touch(m, from->dir, now);
+	edit_touch(m, to->dir, now);
+	return flags & RENAME_EXCHANGE ? exchange(m, from, to, now) : move(m, from, to, now);
 }
 
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

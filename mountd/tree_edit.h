@@ -21,7 +21,8 @@ int edit_check_name(const struct mountd *m, const char *name);
 /* -EEXIST if there is such a name, 0 if not. Makes room for the directory's new times. */
 int edit_check_free(struct mountd *m, struct inode *dir, const char *name);
 /* A directory's times change (they are stored by age, like a file's bytes). Room for it was made by
- * edit_reserve. */
+ * edit_reserve. Before publishing: killed in between, the change is not done again, and its times
+ * would be lost. */
 int edit_reserve(struct mountd *m, struct inode *dir);
 void edit_touch(struct mountd *m, struct inode *dir, int64_t now);
 

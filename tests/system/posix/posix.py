@@ -782,7 +782,7 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     os.umask(0o022)
-    base = tempfile.mkdtemp(prefix="posix.", dir=sys.argv[1])
+    base = tempfile.mkdtemp(prefix="posix.", dir=os.path.abspath(sys.argv[1]))
     checks = {name[6:]: fn for name, fn in globals().items() if name.startswith("check_")}
     checks.pop("call")
     failed = 0
