@@ -121,6 +121,7 @@ static int receive_fd(int comm)
 static void read_errors(int fd, char why[FUSERMOUNT_WHY])
 {
 	size_t n = 0;
+	char *text;
 
 	while (n + 1 < FUSERMOUNT_WHY) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -133,8 +134,10 @@ static void read_errors(int fd, char why[FUSERMOUNT_WHY])
 	}
 	why[n] = '\0';
 	why[strcspn(why, "\n")] = '\0';
-	if (strncmp(why, "fusermount3: ", 13) == 0)
-		memmove(why, why + 13, strlen(why + 13) + 1);
+	/* "/usr/bin/fusermount3: text" */
+	text = strstr(why, "fusermount3: ");
+	if (text)
+		memmove(why, text + 13, strlen(text + 13) + 1);
 }
 
 /* Reaps the child; 0 when it succeeded. One that does not end is killed: it is stuck in a dead
@@ -169,6 +172,13 @@ static int check_installed(char why[FUSERMOUNT_WHY])
 			"give the "
 			"container this device");
 		return -ENODEV;
+	}
+	if (access("/dev/fuse", R_OK | W_OK) < 0) {
+		snprintf(why, FUSERMOUNT_WHY,
+			"/dev/fuse: %s: its mode should be 0666: ask root for `chmod 0666 "
+			"/dev/fuse`",
+			strerror(errno));
+		return -EACCES;
 	}
 	return 0;
 }
