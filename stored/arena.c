@@ -523,9 +523,12 @@ int arenas_read(const struct arenas *a, struct place place, void *data)
 	return store_io_read_full(a->io, arena->fd, data, place.len, place.offset);
 }
 
-int arenas_fd(const struct arenas *a, uint32_t number)
+int arenas_open_one(const struct arenas *a, uint32_t number)
 {
-	const struct arena *arena = find(a, number);
+	char name[32];
 
-	return arena ? arena->fd : -ENOENT;
+	if (!find(a, number))
+		return -ENOENT;
+	arena_name(number, name);
+	return a->io->openat(a->io->ctx, a->dir_fd, name, O_RDONLY, 0);
 }

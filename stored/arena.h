@@ -99,7 +99,7 @@ struct place arenas_position(const struct arenas *a);
 bool arenas_is_before(struct place x, struct place y);
 
 int arenas_read(const struct arenas *a, struct place place, void *data);
-/* The arena's descriptor, owned by a; -ENOENT. */
-int arenas_fd(const struct arenas *a, uint32_t number);
+/* A new read-only descriptor of the arena, the caller's; -ENOENT. */
+int arenas_open_one(const struct arenas *a, uint32_t number);
 
 #endif

@@ -109,8 +109,8 @@ int engine_have(struct engine *engine, const uint8_t tag[32], uint8_t ret_id[32]
 /* Reads and verifies: -EBADMSG when the bytes do not have that id. buf has place.len bytes. */
 int engine_read_object(
 	struct engine *engine, const uint8_t id[32], struct place place, uint8_t *buf);
-/* Descriptor of an arena, for pread only; borrowed. */
-int engine_arena_fd(struct engine *engine, uint32_t arena);
+/* A read-only descriptor of an arena; the caller's. */
+int engine_arena_open(struct engine *engine, uint32_t arena);
 
 /* ---- volumes and settings (stored/settings.h has the rest) */
 

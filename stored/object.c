@@ -137,7 +137,7 @@ int engine_read_object(
 	return r;
 }
 
-int engine_arena_fd(struct engine *engine, uint32_t arena)
+int engine_arena_open(struct engine *engine, uint32_t arena)
 {
-	return arenas_fd(&engine->arenas, arena);
+	return arenas_open_one(&engine->arenas, arena);
 }

@@ -1,0 +1,226 @@
+/*
+ * bazil-stored: the only process that writes the store. Read on in stored/stored.h (the process),
+ * stored/engine.h (the store), stored/intake.h (what mountd sends).
+ */
+#include "ipc/work.gen.h"
+#include "stored/digest.h"
+#include "stored/stored.h"
+#include "worker/log.h"
+#include "worker/start.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POLL_SECONDS 0.0001 /* the loop polls this long after the last activity */
+#define TICK_SECONDS 1.0
+
+static void engine_line(void *arg, int level, const char *text)
+{
+	log_at(level <= 3    ? LOG_LEVEL_ERROR
+		: level == 4 ? LOG_LEVEL_WARN
+			     : LOG_LEVEL_INFO,
+		"%s", text);
+}
+
+/* ---- the loop */
+
+static bool take_all(struct stored *stored)
+{
+	struct store_server *mount, *next;
+	bool any;
+
+	any = intake_sync(stored);
+	for (mount = stored->mounts; mount; mount = next) {
+		next = mount->next;
+		any |= intake_run(mount);
+		if (mount->is_broken)
+			mount_close(mount);
+	}
+	return any;
+}
+
+/* Before the loop waits for events. */
+static void on_prepare(struct ev_loop *loop, struct ev_prepare *w, int events)
+{
+	struct stored *stored = w->data;
+	double now;
+	int r;
+
+	if (!stored->engine)
+		return;
+	if (take_all(stored)) {
+		ev_now_update(loop);
+		stored->active = ev_now(loop);
+		r = engine_tick(stored->engine);
+		if (r < 0 && r != -ENOSPC)
+			stored_die(r, "committing the index");
+	}
+	commit_run(stored);
+	ev_now_update(loop);
+	now = ev_now(loop);
+	if (now - stored->active < POLL_SECONDS) {
+		ev_idle_start(loop, &stored->idle);
+		return;
+	}
+	/* Announced first, looked once more, then slept: nothing published is slept over. */
+	intake_sleep(stored);
+	stored->is_asleep = true;
+	if (intake_pending(stored)) {
+		ev_idle_start(loop, &stored->idle);
+		return;
+	}
+	ev_idle_stop(loop, &stored->idle);
+}
+
+static void on_check(struct ev_loop *loop, struct ev_check *w, int events)
+{
+	struct stored *stored = w->data;
+
+	if (!stored->is_asleep)
+		return;
+	stored->is_asleep = false;
+	intake_wake(stored);
+}
+
+/* Keeps the loop from waiting while it polls. */
+static void on_idle(struct ev_loop *loop, struct ev_idle *w, int events)
+{
+}
+
+static void on_tick(struct ev_loop *loop, struct ev_timer *w, int events)
+{
+	struct stored *stored = w->data;
+	int r;
+
+	if (!stored->engine)
+		return;
+	r = engine_tick(stored->engine);
+	if (r < 0 && r != -ENOSPC)
+		stored_die(r, "committing the index");
+	intake_check_room(stored);
+	if (stored->sync)
+		sync_expire(stored->sync);
+}
+
+/* ---- what the supervisor asks */
+
+static int prepare(void *self, struct worker *worker)
+{
+	struct stored *stored = self;
+	struct digest *digest;
+
+	stored->worker = worker;
+	stored->loop = worker_loop(worker);
+	/* The index is opened by name; inside the sandbox this directory is the root. */
+	if (fchdir(WORKER_DIR_FD) < 0)
+		return log_error_errno(-errno, "stored: no store directory");
+	/* libcrypto reads its configuration on first use. */
+	digest = digest_new();
+	if (!digest)
+		return log_error_errno(-ENOSYS, "stored: no SHA-256");
+	digest_free(digest);
+	ev_prepare_init(&stored->prepare, on_prepare);
+	ev_check_init(&stored->check, on_check);
+	ev_idle_init(&stored->idle, on_idle);
+	ev_timer_init(&stored->tick, on_tick, TICK_SECONDS, TICK_SECONDS);
+	stored->prepare.data = stored->check.data = stored->idle.data = stored->tick.data = stored;
+	ev_prepare_start(stored->loop, &stored->prepare);
+	ev_check_start(stored->loop, &stored->check);
+	ev_timer_start(stored->loop, &stored->tick);
+	return 0;
+}
+
+static void edge(void *self, struct ipc_call *call, const struct work_edge *req)
+{
+	int r = stored_edge(self, req);
+
+	if (r < 0)
+		ipc_call_fail(call, r, "stored serves no such edge: %s", req->kind);
+	else
+		work_edge_reply(call, &(struct work_edge_reply){ 0 });
+}
+
+static void begin(void *self, struct ipc_call *call, const struct work_begin *req)
+{
+	struct stored *stored = self;
+	struct engine_options options = {
+		.dir_fd = WORKER_DIR_FD, .path = ".", .create = req->create, .log = engine_line
+	};
+	int r;
+
+	if (stored->engine) {
+		ipc_call_fail(call, -EALREADY, "store: open already");
+		return;
+	}
+	r = engine_open(&stored->engine, &options);
+	if (r < 0) {
+		stored->engine = NULL;
+		ipc_call_fail(call, r, "%s", engine_error(NULL));
+		return;
+	}
+	stored_edges_begin(stored);
+	work_begin_reply(call, &(struct work_begin_reply){ 0 });
+}
+
+static void status(void *self, struct ipc_call *call)
+{
+	struct stored *stored = self;
+	struct engine_stat stat = { 0 };
+
+	if (stored->engine)
+		engine_stat(stored->engine, &stat);
+	struct work_counter counters[] = {
+		{ "objects", stat.objects },
+		{ "object_bytes", stat.object_bytes },
+		{ "arenas", stat.arenas },
+		{ "damaged", stat.damaged },
+		{ "objects_in", stored->counters.objects },
+		{ "batches", stored->counters.batches },
+		{ "reads", stored->counters.reads },
+		{ "syncs", stored->counters.syncs },
+		{ "fdatasyncs", stored->counters.fdatasyncs },
+		{ "pulls", stored->counters.pulls },
+		{ "serves", stored->counters.serves },
+		{ "fetches", stored->counters.fetches },
+		{ "broken_edges", stored->counters.broken },
+	};
+
+	work_status_reply(call, &(struct work_status_reply){ .counters = counters,
+					.num_counters = sizeof(counters) / sizeof(counters[0]) });
+}
+
+static void stop(void *self, struct ipc_call *call)
+{
+	struct stored *stored = self;
+	int r = 0;
+
+	if (stored->engine) {
+		take_all(stored);
+		commit_run(stored);
+		stored_edges_close(stored);
+		r = engine_close(stored->engine);
+		stored->engine = NULL;
+	}
+	if (r < 0)
+		log_error_errno(r, "stored: the last commit failed; the log has everything");
+	worker_stopped(stored->worker, call);
+}
+
+int main(void)
+{
+	static const struct worker_role role = { .name = "stored", .profile = SANDBOX_STORED };
+	static const struct worker_ops ops = {
+		.prepare = prepare,
+		.edge = edge,
+		.begin = begin,
+		.status = status,
+		.stop = stop,
+	};
+	struct stored *stored = calloc(1, sizeof(*stored));
+
+	if (!stored)
+		fatal("stored: no memory");
+	return worker_run(&role, &ops, stored);
+}

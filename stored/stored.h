@@ -1,0 +1,146 @@
+/*
+ * bazil-stored: the process around the store engine (stored/engine.h). One thread, one loop.
+ *
+ * Edges: any number of `store` (a mountd each, with the ring that it writes to), one `sync` (syncd,
+ * rings both ways), one `fetch` (we are its client), any number of `ctl`. Edges that come before
+ * work_begin wait for it.
+ *
+ * Each turn of the loop: take what the rings hold (stored/intake.c), answer requests, which first
+ * take what was published before them, then commit what waits for durability (stored/commit.c). For
+ * a moment after the last activity the loop polls instead of sleeping: waking an idle core costs
+ * more than the work.
+ */
+#ifndef BAZIL_STORED_STORED_H
+#define BAZIL_STORED_STORED_H
+
+#include "ipc/chan.h"
+#include "ipc/ring.h"
+#include "ipc/work.gen.h"
+#include "stored/engine.h"
+
+#include <ev.h>
+
+#define STORED_PULLS_MAX 16
+#define STORED_PAGE_MAX	 120000
+
+struct fetch;
+struct objects_job;
+
+/* The edge to a mountd. */
+struct store_server {
+	struct stored *stored;
+	struct store_server *next;
+	struct ipc_chan *chan;
+	struct ipc_ring *ring;
+	uint64_t id;
+	uint8_t volume[16];
+	uint64_t incarnation;
+	uint64_t taken;		 /* ring position up to which entries are in the engine */
+	uint64_t released;	 /* and up to which they are written */
+	struct ipc_call **syncs; /* calls waiting for durability */
+	size_t num_syncs, cap_syncs;
+	bool is_broken; /* it sent nonsense: closed as soon as nothing is on the way */
+	bool is_full;	/* area->error is set */
+};
+
+/* The edge to syncd. */
+struct sync_server {
+	struct stored *stored;
+	struct ipc_chan *chan;
+	struct ipc_ring *in, *out;
+	struct objects_job *jobs, **last_job;
+	struct {
+		uint64_t id;
+		struct pull *pull;
+		uint8_t volume[16];
+	} pulls[STORED_PULLS_MAX];
+	struct {
+		uint64_t id;
+		struct serve *serve;
+		double used; /* loop time */
+	} serves[ENGINE_SERVES_MAX];
+	uint64_t next_id;
+};
+
+struct ctl_server {
+	struct stored *stored;
+	struct ctl_server *next;
+	struct ipc_chan *chan;
+	uint64_t id;
+};
+
+/* The other edge to syncd, on which we ask. */
+struct fetch_client {
+	struct stored *stored;
+	struct ipc_chan *chan;
+};
+
+struct waiting_edge;
+
+struct stored {
+	struct worker *worker;
+	struct ev_loop *loop;
+	struct engine *engine;
+	struct ev_prepare prepare;
+	struct ev_check check;
+	struct ev_idle idle;
+	struct ev_timer tick;
+	double active; /* loop time of the last activity */
+	bool is_asleep;
+	struct waiting_edge *waiting;
+	struct store_server *mounts;
+	struct sync_server *sync;
+	struct ctl_server *ctls;
+	struct fetch_client *fetch;
+	struct fetch *fetches;
+	uint8_t *entry; /* private copy of the ring entry at hand */
+	size_t entry_cap;
+	uint64_t grown; /* bytes taken since the disk was last asked for room */
+	uint8_t page[STORED_PAGE_MAX];
+	struct {
+		uint64_t objects, batches, syncs, fdatasyncs, reads, pulls, serves, fetches, broken;
+	} counters;
+};
+
+/* ---- stored/edges.c */
+int stored_edge(struct stored *stored, const struct work_edge *req);
+void stored_edges_begin(struct stored *stored); /* after the engine is open */
+void stored_edges_close(struct stored *stored);
+void mount_close(struct store_server *mount);
+void sync_close(struct stored *stored);
+struct store_server *stored_mount_of(struct stored *stored, const uint8_t volume[16]);
+
+/* ---- stored/intake.c */
+/* Takes all that is published; true if there was something. */
+bool intake_run(struct store_server *mount);
+bool intake_sync(struct stored *stored);
+void intake_sleep(struct stored *stored);
+void intake_wake(struct stored *stored);
+bool intake_pending(struct stored *stored);
+/* Sets or clears the error in the ring's user area. */
+void intake_check_room(struct stored *stored);
+/* store_changed, in pieces. */
+void mount_tell(struct store_server *mount, uint64_t view, const struct engine_changes *changes);
+
+/* ---- stored/commit.c */
+int commit_wait(struct store_server *mount, struct ipc_call *call);
+void commit_run(struct stored *stored);
+void commit_forget(struct store_server *mount);
+/* The engine cannot go on: says so and ends the process, which then recovers. */
+_Noreturn void stored_die(int err, const char *doing);
+
+/* ---- stored/fetch.c */
+void fetch_close(struct stored *stored);
+/* Objects have arrived: answers what is complete. */
+void fetch_arrived(struct stored *stored);
+bool fetch_wants(const struct stored *stored, const uint8_t id[32]);
+
+/* ---- stored/serve_sync.c */
+void sync_jobs_run(struct sync_server *sync);
+void sync_expire(struct sync_server *sync);
+void sync_release(struct sync_server *sync);
+
+/* ---- stored/serve_control.c */
+void control_changed(struct stored *stored);
+
+#endif
