@@ -94,6 +94,9 @@ int main(void)
 		.stop = stop,
 	};
 	static struct process process;
+	int status = worker_run(&role, &ops, &process);
 
-	return worker_run(&role, &ops, &process);
+	if (process.syncd.loop)
+		syncd_release(&process.syncd);
+	return status;
 }

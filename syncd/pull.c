@@ -236,7 +236,8 @@ static void on_watch(struct ev_loop *loop, struct ev_timer *timer, int events)
 	if (ev_now(loop) - p->moved_at <= limit)
 		return;
 	if (p->waits_for_store)
-		pull_fail(p, -ETIMEDOUT, "volume %s: the store is not running: see `bazil status`",
+		pull_fail(p, -ETIMEDOUT,
+			"volume %s: the store is not running: see `bazil server status`",
 			p->volume);
 	else if (a && a->is_merging)
 		pull_fail(p, -ETIMEDOUT, "volume %s: the store takes too long to merge: %s",

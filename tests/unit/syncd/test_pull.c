@@ -413,7 +413,7 @@ static void pull__ends_when_stored_stays_away(void **unused)
 	net_run(&net, 0.05);
 	node_sync(a, "bob", &out);
 	assert_int_equal(out.err, -ETIMEDOUT);
-	assert_text(out, "bazil status");
+	assert_text(out, "bazil server status");
 	node_start_stored(a);
 }
 
