@@ -35,6 +35,7 @@ struct cli {
 	int argc; /* words after the command's own */
 	char **argv;
 	struct ipc_chan *chan; /* cli_connect() */
+	int once_pid;	       /* the supervisor of this one request, or 0 */
 };
 
 /* The commands, a file per first word. */

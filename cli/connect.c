@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/print.h"
@@ -55,7 +56,7 @@ static int connect_socket(const char *data_dir)
 }
 
 /* The supervisor of one request: it holds the other end as fd 3 and ends when we close ours. */
-static int spawn_once(const char *data_dir)
+static int spawn_once(const char *data_dir, int *ret_pid)
 {
 	const char *program = cli_program("bazil-supervisor");
 	char option[4096 + 32];
@@ -79,6 +80,7 @@ static int spawn_once(const char *data_dir)
 		close(fds[0]);
 		return -errno;
 	}
+	*ret_pid = pid;
 	return fds[0];
 }
 
@@ -109,7 +111,7 @@ int cli_connect(struct cli *cli, uint16_t type)
 	fd = connect_socket(cli->data_dir);
 	if ((fd == -ENOENT || fd == -ECONNREFUSED) && ctl_offline(type) &&
 		stat(cli->data_dir, &st) == 0)
-		fd = spawn_once(cli->data_dir);
+		fd = spawn_once(cli->data_dir, &cli->once_pid);
 	if (fd < 0)
 		return explain(cli->data_dir, fd);
 	r = ipc_chan_open(&cli->chan, NULL, fd, &ctl_client_service, cli, NULL);
@@ -125,6 +127,11 @@ void cli_disconnect(struct cli *cli)
 	if (cli->chan)
 		ipc_chan_close(cli->chan);
 	cli->chan = NULL;
+	/* It holds the lock of the data directory until it ends: the next command may be `server
+	 * run`. */
+	if (cli->once_pid)
+		waitpid(cli->once_pid, NULL, 0);
+	cli->once_pid = 0;
 }
 
 /* The server tells its own clients, among them us, that peers changed; nothing here depends on it.
