@@ -199,6 +199,11 @@ void db_abort(struct db *db)
 
 int db_grow(struct db *db)
 {
+	MDB_envinfo info;
+
+	/* LMDB takes a map at least as large as the file, whatever it was told. */
+	if (mdb_env_info(db->env, &info) == 0 && info.me_mapsize > db->map_size)
+		db->map_size = info.me_mapsize;
 	db->map_size *= 2;
 	return db_error(mdb_env_set_mapsize(db->env, db->map_size));
 }
