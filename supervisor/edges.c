@@ -38,7 +38,7 @@ static void add(struct supervisor *s, const struct edge_kind *kind, struct child
 	if (!e)
 		fatal("no memory");
 	*e = (struct edge){ s->edges, kind, { client, server }, { -1, -1 }, .mount = m,
-		.id = m ? m->id : 0, .ring_in = m ? m->ring : -1, .ring_out = -1 };
+		.id = m ? m->id : 0, .ring_in = kind->keeps_rings ? m->ring : -1, .ring_out = -1 };
 	s->edges = e;
 }
 
@@ -67,7 +67,7 @@ static void drop(struct edge *e)
 	close_fd(&e->fd[0]);
 	close_fd(&e->fd[1]);
 	/* A mount's ring is the mount's. */
-	if (!e->mount) {
+	if (!e->kind->keeps_rings) {
 		close_fd(&e->ring_in);
 		close_fd(&e->ring_out);
 	}

@@ -84,15 +84,19 @@ bool mount_is_over(const struct mount *m)
 	return m->is_over;
 }
 
+static void set_failure(struct mount *m, const char *why)
+{
+	snprintf(m->failure, sizeof(m->failure), "%s", why);
+}
+
 /* Down. */
 
 static void on_retire(struct ev_loop *loop, struct ev_timer *w, int events)
 {
 	struct mount *m = w->data;
-	const char *failure = m->failure;
 
-	if (m->call && failure)
-		ipc_call_fail(TAKE_PTR(m->call), -EIO, "%s: %s", m->volume, failure);
+	if (m->call && *m->failure)
+		ipc_call_fail(TAKE_PTR(m->call), -EIO, "%s: %s", m->volume, m->failure);
 	else if (m->call)
 		ctl_volume_unmount_reply(
 			TAKE_PTR(m->call), &(struct ctl_volume_unmount_reply){ 0 });
@@ -104,15 +108,31 @@ static void retire(struct mount *m)
 {
 	m->is_over = true;
 	ev_timer_stop(m->supervisor->loop, &m->timer);
+	/* The answer of the mounter is still to come, and comes with our address. */
+	if (m->detaching)
+		return;
 	ev_timer_set(&m->retire, 0., 0.);
 	ev_timer_start(m->supervisor->loop, &m->retire);
 }
 
+static void tidied(void *arg, int err, const struct work_detach_reply *reply)
+{
+	struct mount *m = arg;
+
+	m->attached = false;
+	retire(m);
+}
+
 void mount_child_stopped(struct mount *m)
 {
-	if (m->attached && m->state != MOUNT_LEAVING && mounter(m->supervisor))
-		work_detach(mounter(m->supervisor),
-			&(struct work_detach){ .path = m->path, .lazy = true }, NULL, NULL);
+	const struct work_detach msg = { .path = m->path, .lazy = true };
+
+	m->is_over = true;
+	/* Nobody serves it any more; whoever waits hears of it when it is really gone. */
+	close_fd(&m->fuse);
+	if (m->attached && m->state != MOUNT_LEAVING && mounter(m->supervisor) &&
+		work_detach(mounter(m->supervisor), &msg, tidied, m) == 0)
+		return;
 	retire(m);
 }
 
@@ -137,7 +157,7 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int events)
 		return;
 	}
 	log_error("a volume could not store everything in time while it was unmounted");
-	m->failure = "its last changes could not be stored in time";
+	set_failure(m, "its last changes could not be stored in time");
 	m->is_over = true;
 	child_kill(&m->child, "did not store everything in time");
 }
@@ -149,6 +169,10 @@ static void detached(void *arg, int err, const struct work_detach_reply *reply)
 	struct ipc_chan *chan = s->children[ROLE_MOUNTER].work;
 
 	m->detaching = false;
+	if (m->is_over && m->child.state == CHILD_STOPPED) {
+		retire(m);
+		return;
+	}
 	if (m->state != MOUNT_LEAVING)
 		return;
 	/* Somebody else has unmounted it already: as good. */
@@ -245,10 +269,8 @@ bool mount_child_died(struct mount *m)
 		return false;
 	log_error("mountd died %d times in %.0f seconds: its mount is taken down", MOUNT_DEATHS_MAX,
 		DEATH_SECONDS);
-	m->failure = "its mountd died again and again: see the server's log";
+	set_failure(m, "its mountd died again and again: see the server's log");
 	m->child.state = CHILD_STOPPED;
-	/* Closing the connection ends every call that waits; the detach only tidies up. */
-	close_fd(&m->fuse);
 	mount_child_stopped(m);
 	return true;
 }
@@ -259,7 +281,6 @@ static void mounted(void *arg, int err, const struct work_mount_reply *reply)
 {
 	struct mount *m = arg;
 	struct child *c = &m->child;
-	char text[600];
 
 	if (m->state != MOUNT_STARTING) {
 		if (err && err != -ECONNRESET) {
@@ -277,10 +298,8 @@ static void mounted(void *arg, int err, const struct work_mount_reply *reply)
 	}
 	if (err == -ECONNRESET)
 		return; /* it died: the next one tries */
-	snprintf(text, sizeof(text), "%s: %s", m->volume,
-		c->work && *ipc_chan_error(c->work) ? ipc_chan_error(c->work) : strerror(-err));
-	if (m->call)
-		ipc_call_fail(TAKE_PTR(m->call), err, "%s", text);
+	set_failure(
+		m, c->work && *ipc_chan_error(c->work) ? ipc_chan_error(c->work) : strerror(-err));
 	m->is_over = true;
 	child_stop(c);
 }
@@ -438,6 +457,10 @@ static void found(void *arg, int err, const struct ctl_volume_status_reply *repl
 		fail(m, err,
 			stored && *ipc_chan_error(stored) ? ipc_chan_error(stored)
 							  : strerror(-err));
+		return;
+	}
+	if (m->supervisor->stopping) {
+		fail(m, -ESHUTDOWN, "server: it is stopping");
 		return;
 	}
 	memcpy(m->volume_id, reply->volume.id, sizeof(m->volume_id));

@@ -46,7 +46,7 @@ struct mount {
 	bool is_over;	       /* mountd need not come back */
 	bool force;
 	bool detaching;
-	const char *failure; /* why it went down by itself */
+	char failure[600]; /* why it did not come up, or went down by itself */
 	double deaths[MOUNT_DEATHS_MAX];
 	struct ev_timer timer;
 	struct ev_timer retire;

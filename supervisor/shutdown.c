@@ -33,11 +33,14 @@ static bool leave_all(struct supervisor *s, bool force)
 {
 	bool asked = false;
 
-	for (struct mount *m = s->mounts; m; m = m->next)
-		if (m->state != MOUNT_LEAVING && !m->detaching) {
+	for (struct mount *m = s->mounts; m; m = m->next) {
+		if (m->state == MOUNT_LEAVING || m->detaching)
+			continue;
+		/* One that is on its way up is left when it is up. */
+		if (m->state >= MOUNT_STARTING)
 			mount_leave(m, force);
-			asked = true;
-		}
+		asked = true;
+	}
 	return asked;
 }
 
