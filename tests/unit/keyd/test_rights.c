@@ -184,6 +184,8 @@ static void chunks_done(void *arg, int err, const struct key_chunks_reply *reply
 		return;
 	assert_int_equal(reply->num_keys, reply->num_tags);
 	o->chunks.num = reply->num_keys;
+	if (reply->num_keys == 0)
+		return;
 	memcpy(o->chunks.keys, reply->keys, reply->num_keys * 32);
 	memcpy(o->chunks.tags, reply->tags, reply->num_tags * 32);
 }
