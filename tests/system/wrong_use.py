@@ -109,7 +109,10 @@ def mounts(node):
     node.sh("mkdir mnt2")
     node.fails("volume", "mount", "v", node.home + "/mnt2", says="mounted")
     node.fails("volume", "remove", "-force", "v", says="mounted")
-    with subprocess.Popen([*node.prefix(), "sleep", "100"], cwd=mnt) as busy:
+    # Only its own user may enter the mount: not root, who runs this.
+    with subprocess.Popen([*node.prefix(), "bash", "-c", "cd mnt && echo && exec sleep 100"], cwd=node.home,
+                          stdout=subprocess.PIPE) as busy:
+        busy.stdout.readline()
         node.fails("volume", "unmount", "v", says="busy")
         busy.kill()
     node.sh("echo still here >mnt/file && cat mnt/file")
