@@ -1,0 +1,526 @@
+#include "rig.h"
+
+#include "stored/settings.h"
+#include "tree/delta.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct entry entry;
+static struct page page;
+
+/* Another store of the same volume. */
+static void rig_join(struct rig *rig, const struct rig *first)
+{
+	struct volume_info info;
+
+	rig_new(rig);
+	volume_info(first->vol, &info);
+	assert_int_equal(settings_volume_remove(rig->engine, "v"), 0);
+	assert_int_equal(settings_volume_add(rig->engine, "v", info.id, "default", info.keyid), 0);
+	rig->vol = engine_volume_named(rig->engine, "v");
+	volume_info(rig->vol, &info);
+	rig->replica = info.replica;
+}
+
+struct answer {
+	uint8_t known[2 * TREE_KNOWLEDGE_SIZE];
+	struct serve_info info;
+	struct serve *serve;
+};
+
+static uint8_t blob[120000];
+
+/* Stages all of q's answer; pages as large as cap. */
+static void stage(struct rig *p, struct pull *pull, struct answer *a, size_t cap)
+{
+	uint64_t cursor = 0;
+	size_t len, pages = 0;
+	bool end = false;
+	int r;
+
+	while (!end) {
+		r = engine_serve_page(a->serve, &cursor, blob, cap, &len, &end);
+		if (r == -ENOBUFS)
+			r = engine_serve_page(a->serve, &cursor, blob, sizeof(blob), &len, &end);
+		assert_int_equal(r, 0);
+		assert_int_equal(engine_pull_put(p->engine, pull, blob, len / 2, blob + len / 2,
+					 len - len / 2),
+			0);
+		assert_true(++pages < 100000);
+	}
+}
+
+/* p <- q. Returns what the step returned. ret_changed may be NULL. */
+static int pull_with(struct rig *p, struct rig *q, size_t cap, struct engine_changes *changes,
+	uint64_t *ret_conflicts)
+{
+	static struct answer a;
+	static uint8_t asked[TREE_KNOWLEDGE_SIZE], need[60000];
+	struct pull_result result = { .need = need, .need_cap = sizeof(need) };
+	struct pull *pull;
+	size_t len;
+	int r, steps = 0;
+
+	assert_int_equal(engine_pull_begin(p->engine, p->vol, &pull, asked, &len), 0);
+	memset(&a, 0, sizeof(a));
+	a.info.known = a.known;
+	assert_int_equal(engine_serve_begin(q->engine, q->vol, asked, len, &a.serve, &a.info), 0);
+	if (a.info.has_nothing) {
+		assert_null(a.serve);
+		engine_pull_abort(p->engine, pull);
+		return 1;
+	}
+	stage(p, pull, &a, cap);
+	for (;;) {
+		r = engine_pull_step(
+			p->engine, pull, a.known, a.info.known_len, a.info.is_full, &result);
+		if (r < 0 || result.need_len == 0)
+			break;
+		assert_true(++steps < 100);
+		assert_int_equal(engine_serve_inodes(a.serve, need, result.need_len, blob,
+					 sizeof(blob), &len),
+			0);
+		assert_int_equal(engine_pull_put(p->engine, pull, blob, len, NULL, 0), 0);
+	}
+	engine_serve_end(a.serve);
+	if (ret_conflicts)
+		*ret_conflicts = result.num_conflicts;
+	if (changes)
+		*changes = result.changes;
+	else
+		engine_changes_release(&result.changes);
+	return r;
+}
+
+static int pull_from(struct rig *p, struct rig *q)
+{
+	return pull_with(p, q, 60000, NULL, NULL);
+}
+
+static void pull__brings_a_whole_tree_and_then_nothing(void **state)
+{
+	struct rig a = { 0 }, b = { 0 };
+	uint64_t dir;
+	char name[16];
+
+	rig_new(&a);
+	rig_join(&b, &a);
+	dir = rig_dir(&a, TREE_ROOT, "d");
+	for (int i = 0; i < 500; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		rig_file(&a, i % 3 ? dir : TREE_ROOT, name, NULL);
+	}
+	entry_start(&entry, 0);
+	put_xattr(&entry, dir, "user.big", 1, 65000);
+	assert_int_equal(rig_apply(&a, &entry), 0);
+	/* Small pages: units are cut. */
+	assert_int_equal(pull_with(&b, &a, 700, NULL, NULL), 0);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	assert_int_equal(pull_from(&b, &a), 1);
+	assert_int_equal(pull_from(&a, &b), 1);
+	/* And it is in b's own log. */
+	rig_kill(&b);
+	rig_open(&b);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	rig_kill(&b);
+	b.options.rebuild = true;
+	rig_open(&b);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	assert_int_equal(pull_from(&b, &a), 1);
+	rig_free(&a);
+	rig_free(&b);
+}
+
+static void pull__deletions_travel_and_do_not_come_back(void **state)
+{
+	struct rig a = { 0 }, b = { 0 };
+	uint64_t oid, lid, dir;
+
+	rig_new(&a);
+	rig_join(&b, &a);
+	dir = rig_dir(&a, TREE_ROOT, "d");
+	oid = rig_file(&a, dir, "f", &lid);
+	rig_file(&a, dir, "g", NULL);
+	assert_int_equal(pull_from(&b, &a), 0);
+	rig_unlink(&a, lid, oid, true);
+	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), -ENOENT);
+	rig_file(&b, dir, "h", NULL);
+	assert_int_equal(pull_from(&a, &b), 0);
+	assert_int_equal(engine_inode(a.engine, a.vol, oid, page_init(&page)), -ENOENT);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	rig_free(&a);
+	rig_free(&b);
+}
+
+static void pull__what_is_open_here_is_set_aside(void **state)
+{
+	struct rig a = { 0 }, b = { 0 };
+	uint64_t oid, lid, dir, oids[8], file;
+	size_t num;
+	bool end;
+
+	rig_new(&a);
+	rig_join(&b, &a);
+	dir = rig_dir(&a, TREE_ROOT, "d");
+	oid = rig_file(&a, dir, "f", &lid);
+	assert_int_equal(pull_from(&b, &a), 0);
+	rig_unlink(&a, lid, oid, true);
+	rig_unlink(&a, dir, dir, true);
+	volume_attached(b.vol, true);
+	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(engine_dir(b.engine, b.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
+	assert_int_equal(page.page.num_nodes, 0);
+	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), 0);
+	assert_int_equal(engine_orphans(b.engine, b.vol, 0, oids, 8, &num, &end), 0);
+	assert_int_equal(num, 2);
+	/* Something made in the directory before its end was known here: it comes back. */
+	file = rig_id(&b);
+	entry_start(&entry, 1);
+	put_attr(&entry, file, false, 1);
+	put_body(&entry, file, 1, 20);
+	put_link(&entry, rig_id(&b), dir, "new", file, false);
+	assert_int_equal(rig_apply(&b, &entry), 0);
+	assert_int_equal(engine_dir(b.engine, b.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
+	assert_int_equal(page.page.num_nodes, 1);
+	assert_true(b.changes.all);
+	assert_int_equal(pull_from(&a, &b), 0);
+	assert_int_equal(engine_inode(a.engine, a.vol, file, page_init(&page)), 0);
+	assert_int_equal(pull_from(&b, &a), 1);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	rig_free(&a);
+	rig_free(&b);
+}
+
+static void pull__concurrent_edits_are_both_kept(void **state)
+{
+	struct rig a = { 0 }, b = { 0 };
+	struct engine_changes changes;
+	struct tree_record rec;
+	uint64_t oid, conflicts = 0;
+
+	rig_new(&a);
+	rig_join(&b, &a);
+	oid = rig_file(&a, TREE_ROOT, "f", NULL);
+	assert_int_equal(pull_from(&b, &a), 0);
+	entry_start(&entry, 0);
+	put_body(&entry, oid, 100, 3000);
+	assert_int_equal(rig_apply(&a, &entry), 0);
+	entry_start(&entry, 1);
+	put_body(&entry, oid, 200, 40);
+	assert_int_equal(rig_apply(&b, &entry), 0);
+	assert_int_equal(pull_with(&b, &a, 60000, &changes, &conflicts), 0);
+	assert_int_equal(conflicts, 1);
+	assert_true(changes.num > 0);
+	assert_int_equal(changes.list[0].kind, TREE_BODY);
+	assert_true(changes.list[0].id == oid);
+	engine_changes_release(&changes);
+	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), 0);
+	assert_int_equal(page_count(&page), 4);
+	/* A writer who has not seen the pull replaces its own only. */
+	entry_start(&entry, 1);
+	put_body(&entry, oid, 300, 41);
+	assert_int_equal(rig_apply(&b, &entry), 0);
+	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), 0);
+	assert_int_equal(page_count(&page), 4);
+	/* One who has seen it resolves the conflict, here and there. */
+	entry_start(&entry, 2);
+	put_body(&entry, oid, 400, 42);
+	assert_int_equal(rig_apply(&b, &entry), 0);
+	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), 0);
+	assert_int_equal(page_count(&page), 3);
+	assert_int_equal(pull_with(&a, &b, 60000, NULL, &conflicts), 0);
+	assert_int_equal(conflicts, 0);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	assert_true(page_find(&page, TREE_BODY, oid, &rec));
+	assert_int_equal(rec.sealed_len, 42);
+	rig_free(&a);
+	rig_free(&b);
+}
+
+static void pull__crossed_moves_fall_into_the_root_the_same_way(void **state)
+{
+	struct rig a = { 0 }, b = { 0 };
+	uint64_t x, y;
+
+	rig_new(&a);
+	rig_join(&b, &a);
+	x = rig_dir(&a, TREE_ROOT, "x");
+	y = rig_dir(&a, TREE_ROOT, "y");
+	assert_int_equal(pull_from(&b, &a), 0);
+	entry_start(&entry, 0);
+	put_link(&entry, x, y, "x", x, true);
+	assert_int_equal(rig_apply(&a, &entry), 0);
+	entry_start(&entry, 1);
+	put_link(&entry, y, x, "y", y, true);
+	assert_int_equal(rig_apply(&b, &entry), 0);
+	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(pull_from(&a, &b), 0);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	assert_int_equal(engine_dir(a.engine, a.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
+	assert_int_equal(page.page.num_nodes, 1);
+	rig_kill(&a);
+	rig_open(&a);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	/* Somebody moves it: the cycle is gone. */
+	entry_start(&entry, 1);
+	put_link(&entry, x, TREE_ROOT, "x", x, true);
+	assert_int_equal(rig_apply(&a, &entry), 0);
+	assert_int_equal(engine_dir(a.engine, a.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
+	assert_int_equal(page.page.num_nodes, 1);
+	assert_true(page.nodes[0].oid == x);
+	assert_int_equal(pull_from(&b, &a), 0);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	rig_free(&a);
+	rig_free(&b);
+}
+
+static void pull__an_aborted_one_leaves_no_trace(void **state)
+{
+	struct rig a = { 0 }, b = { 0 };
+	static struct answer answer;
+	static uint8_t asked[TREE_KNOWLEDGE_SIZE], need[60000];
+	struct pull_result result = { .need = need, .need_cap = sizeof(need) };
+	struct pull *pull, *second;
+	uint64_t before;
+	size_t len;
+
+	rig_new(&a);
+	rig_join(&b, &a);
+	for (int i = 0; i < 50; i++)
+		rig_file(&a, TREE_ROOT, "same", NULL);
+	rig_file(&b, TREE_ROOT, "own", NULL);
+	before = rig_digest(&b, true);
+	assert_int_equal(engine_pull_begin(b.engine, b.vol, &pull, asked, &len), 0);
+	assert_int_equal(engine_pull_begin(b.engine, b.vol, &second, asked, &len), -EBUSY);
+	answer.info.known = answer.known;
+	assert_int_equal(engine_serve_begin(
+				 a.engine, a.vol, asked, len, &answer.serve, &answer.info),
+		0);
+	stage(&b, pull, &answer, 3000);
+	assert_true(rig_digest(&b, true) == before);
+	engine_pull_abort(b.engine, pull);
+	rig_kill(&b);
+	b.options.rebuild = true;
+	rig_open(&b);
+	assert_true(rig_digest(&b, true) == before);
+	/* Garbage is refused and changes nothing. */
+	assert_int_equal(engine_pull_begin(b.engine, b.vol, &pull, asked, &len), 0);
+	memset(blob, 3, 500);
+	assert_int_equal(engine_pull_put(b.engine, pull, blob, 500, NULL, 0), 0);
+	assert_int_equal(engine_pull_step(b.engine, pull, answer.known, answer.info.known_len,
+				 false, &result),
+		-EBADMSG);
+	assert_true(rig_digest(&b, true) == before);
+	assert_int_equal(pull_from(&b, &a), 0);
+	engine_serve_end(answer.serve);
+	rig_free(&a);
+	rig_free(&b);
+}
+
+/* ---- at random */
+
+#define PEERS 3
+
+struct model {
+	uint64_t dirs[200], files[600], lids[600];
+	size_t num_dirs, num_files;
+};
+
+static bool has_inode(struct rig *rig, uint64_t oid)
+{
+	return oid == TREE_ROOT ||
+	       (engine_inode(rig->engine, rig->vol, oid, page_init(&page)) == 0 &&
+		       page.nodes[0].nlink > 0);
+}
+
+static uint64_t view_now(struct rig *rig)
+{
+	struct volume_info info;
+
+	volume_info(rig->vol, &info);
+	return info.view;
+}
+
+/* Mostly mountd sees what was pulled, sometimes it does not yet. */
+static uint64_t some_view(struct rig *rig, uint64_t *seed)
+{
+	uint64_t view = view_now(rig);
+
+	return view > 0 && rig_random(seed) % 4 == 0 ? view - 1 : view;
+}
+
+static void random_op(struct rig *rig, struct model *m, uint64_t *seed)
+{
+	uint64_t what = rig_random(seed) % 12, dir = m->dirs[rig_random(seed) % m->num_dirs], x;
+	size_t i = m->num_files ? rig_random(seed) % m->num_files : 0;
+	char name[24];
+
+	snprintf(name, sizeof(name), "n%llu", (unsigned long long)(rig_random(seed) % 20));
+	if (!has_inode(rig, dir))
+		dir = TREE_ROOT;
+	if ((what < 3 || m->num_files == 0) && m->num_files < 600) {
+		m->files[m->num_files] = rig_file(rig, dir, name, &m->lids[m->num_files]);
+		m->num_files++;
+		return;
+	}
+	if (what == 3 && m->num_dirs < 200) {
+		m->dirs[m->num_dirs++] = rig_dir(rig, dir, name);
+		return;
+	}
+	entry_start(&entry, some_view(rig, seed));
+	x = m->dirs[rig_random(seed) % m->num_dirs];
+	switch (what) {
+	case 4:
+	case 5:
+		entry_remove(&entry, TREE_LINK, m->lids[i], NULL);
+		if (rig_random(seed) & 1)
+			entry_remove(&entry, TREE_ATTR, m->files[i], NULL);
+		break;
+	case 6:
+		if (x == TREE_ROOT || x == dir || !has_inode(rig, x))
+			return;
+		put_link(&entry, x, dir, name, x, true);
+		break;
+	case 7:
+		if (x == TREE_ROOT)
+			return;
+		entry_remove(&entry, TREE_LINK, x, NULL);
+		entry_remove(&entry, TREE_ATTR, x, NULL);
+		break;
+	case 8:
+		if (!has_inode(rig, m->files[i]))
+			return;
+		put_link(&entry, rig_id(rig), dir, name, m->files[i], false);
+		break;
+	case 9:
+		put_xattr(&entry, m->files[i], name, rig_random(seed) % 5, 30);
+		break;
+	case 10:
+		if (!has_inode(rig, m->files[i]))
+			return;
+		put_link(&entry, m->lids[i], dir, name, m->files[i], false);
+		break;
+	default:
+		put_body(&entry, m->files[i], rig_random(seed) % 5, rig_random(seed) % 3000);
+		break;
+	}
+	/* An inode of a peer that was never heard of is no op a mountd could have sent. */
+	int r = rig_apply(rig, &entry);
+	assert_true(r == 0 || r == -EBADMSG);
+}
+
+/* Every link leads to an inode, every inode has a link; counted by the engine and by walking. */
+static size_t walk(struct rig *rig, uint64_t oid, int depth)
+{
+	struct page *p = calloc(1, sizeof(*p));
+	struct tree_record rec;
+	uint64_t after = 0;
+	size_t num = 0;
+
+	assert_true(depth < 100);
+	do {
+		page_init(p);
+		assert_int_equal(engine_dir(rig->engine, rig->vol, oid, after, 0, &p->page), 0);
+		for (size_t pos = 0; pos < p->page.len;) {
+			const uint8_t *at = p->records + pos;
+			size_t len = TREE_RECORD_HEAD + at[3] * 32u + at[4] + 256u * at[5] +
+				     65536u * at[6];
+
+			assert_int_equal(tree_record_parse(at, len, &rec), 0);
+			pos += len;
+			if (rec.e.key.kind != TREE_LINK)
+				continue;
+			/* Elements of one register are neighbours. */
+			num += rec.e.key.id != after;
+			if (rec.e.key.id != after && (rec.e.flags & TREE_DIRECTORY))
+				num += walk(rig, rec.e.target, depth + 1);
+			after = rec.e.key.id;
+		}
+	} while (!p->page.end);
+	free(p);
+	return num;
+}
+
+static void check(struct rig *rig)
+{
+	struct volume_info info;
+
+	volume_info(rig->vol, &info);
+	assert_int_equal(walk(rig, TREE_ROOT, 0), info.links);
+}
+
+static void pull__peers_converge_at_random(void **state)
+{
+	uint64_t seed = rig_seed();
+	const char *runs = getenv("BAZIL_RUNS");
+
+	for (int run = 0; run < (runs ? (int)strtol(runs, NULL, 0) : 25); run++) {
+		struct rig rigs[PEERS];
+		struct model model = { .dirs = { TREE_ROOT }, .num_dirs = 1 };
+		int calm = 0, rounds = 0;
+
+		memset(rigs, 0, sizeof(rigs));
+		rig_new(&rigs[0]);
+		for (int i = 1; i < PEERS; i++)
+			rig_join(&rigs[i], &rigs[0]);
+		for (int i = 0; i < PEERS; i++)
+			volume_attached(rigs[i].vol, rig_random(&seed) & 1);
+		for (int step = 0; step < 120; step++) {
+			struct rig *p = &rigs[rig_random(&seed) % PEERS];
+			struct rig *q = &rigs[rig_random(&seed) % PEERS];
+
+			if (rig_random(&seed) % 8 == 0 && p != q) {
+				assert_true(pull_with(p, q, 200 + rig_random(&seed) % 3000, NULL,
+						    NULL) >= 0);
+				check(p);
+			} else if (rig_random(&seed) % 30 == 0) {
+				uint64_t before = rig_digest(p, true);
+
+				rig_kill(p);
+				p->options.rebuild = rig_random(&seed) & 1;
+				rig_open(p);
+				assert_true(rig_digest(p, true) == before);
+			} else {
+				random_op(p, &model, &seed);
+			}
+		}
+		/* All pairs until nobody has anything new. */
+		while (calm < PEERS * (PEERS - 1)) {
+			for (int i = 0; i < PEERS; i++)
+				for (int j = 0; j < PEERS; j++)
+					if (i != j)
+						calm = pull_from(&rigs[i], &rigs[j]) == 1 ? calm + 1
+											  : 0;
+			assert_true(++rounds < 10);
+		}
+		for (int i = 0; i < PEERS; i++) {
+			check(&rigs[i]);
+			assert_true(rig_digest(&rigs[i], true) == rig_digest(&rigs[0], true));
+		}
+		for (int i = 0; i < PEERS; i++)
+			rig_free(&rigs[i]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pull__brings_a_whole_tree_and_then_nothing),
+		cmocka_unit_test(pull__deletions_travel_and_do_not_come_back),
+		cmocka_unit_test(pull__what_is_open_here_is_set_aside),
+		cmocka_unit_test(pull__concurrent_edits_are_both_kept),
+		cmocka_unit_test(pull__crossed_moves_fall_into_the_root_the_same_way),
+		cmocka_unit_test(pull__an_aborted_one_leaves_no_trace),
+		cmocka_unit_test(pull__peers_converge_at_random),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
