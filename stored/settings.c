@@ -355,6 +355,8 @@ static int peer_nicknamed(struct engine *engine, const char *nickname, struct se
 	int r;
 
 	r = db_iter_first(&it, txn(engine), DB_SETTINGS, "p", 1, NULL, 0);
+	if (r == 0)
+		r = -ENOENT;
 	while (r == 1) {
 		r = it.key_len == 33 ? peer_parse(ret, it.key + 1, it.value, it.value_len)
 				     : -EUCLEAN;
