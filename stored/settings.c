@@ -577,10 +577,15 @@ static int storage_normal(
 		return 0;
 	}
 	if (!settings_storage_key(storage, key) && !hex_key(storage, key)) {
-		if (!is_name(storage) || peer_nicknamed(engine, storage, &peer) != 0)
+		const char *nickname = strncmp(storage, PEERKEY, sizeof(PEERKEY) - 1) == 0
+					       ? storage + sizeof(PEERKEY) - 1
+					       : storage;
+
+		if (!is_name(nickname) || peer_nicknamed(engine, nickname, &peer) != 0)
 			return engine_fail(engine, -EINVAL,
-				"storage: not known; write local, peerkey:KEY or a peer's "
-				"nickname");
+				"storage %.80s: not known; write local, peerkey:KEY or a peer's "
+				"nickname",
+				storage);
 		memcpy(key, peer.key, 32);
 	}
 	key_hex(key, hex);
