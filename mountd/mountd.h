@@ -67,6 +67,8 @@ struct mountd {
 	struct changed *changed;
 	struct parked *parked; /* reads that wait for far objects */
 	ev_timer flush_timer;
+	ev_timer asked; /* stored asked for a flush, mountd/asked.c */
+	uint64_t asked_token;
 
 	uint8_t *batch_buf;
 	uint8_t *io_buf; /* for one read reply: SESSION_IO_MAX */

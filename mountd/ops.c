@@ -1,5 +1,7 @@
 #include "mountd/ops.h"
 
+#include <errno.h>
+
 #include "mountd/mountd.h"
 
 static void op_init(void *arg, struct fuse_conn_info *conn)
@@ -16,7 +18,16 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 }
 
+/* libfuse would answer these itself: with success, and without the right to keep the page cache.
+ * ENOSYS makes the kernel open files and directories on its own from then on. */
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, ENOSYS);
+}
+
 const struct fuse_lowlevel_ops mountd_ops = {
+	.open = op_open,
+	.opendir = op_open,
 	.init = op_init,
 	.lookup = op_lookup,
 	.forget = op_forget,

@@ -11,8 +11,8 @@
  *	op_sync.c     fsync fsyncdir
  *	op_xattr.c    setxattr getxattr listxattr removexattr
  *
- * Not in the table, so answered by ENOSYS, after which the kernel does without: open, release,
- * opendir, releasedir, flush and create. A handle needs nothing from us: reads and writes say their
+ * Answered by ENOSYS, after which the kernel does without: open, release, opendir, releasedir,
+ * flush and create. A handle needs nothing from us: reads and writes say their
  * inode, a new file is mknod'ed, and what was written is stored by age or by fsync. Locks are
  * kept by the kernel.
  *

@@ -46,7 +46,9 @@ void mount_close(struct store_server *mount)
 	struct stored *stored = mount->stored;
 	struct store_server **link = &stored->mounts;
 	struct volume *vol;
+	uint8_t volume[16];
 
+	memcpy(volume, mount->volume, sizeof(volume));
 	while (*link != mount)
 		link = &(*link)->next;
 	*link = mount->next;
@@ -58,6 +60,7 @@ void mount_close(struct store_server *mount)
 		volume_attached(vol, false);
 	free(mount->syncs);
 	free(mount);
+	sync_flushed(stored, volume, 0);
 }
 
 static void mount_closed(void *self, struct ipc_chan *chan, int err)

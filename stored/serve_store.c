@@ -287,3 +287,8 @@ void on_store_kick(struct store_server *self, const struct store_kick *msg)
 	/* The loop takes from the ring before it waits again. */
 	self->stored->active = ev_now(self->stored->loop);
 }
+
+void on_store_flushed(struct store_server *self, const struct store_flushed *msg)
+{
+	sync_flushed(self->stored, self->volume, msg->token);
+}

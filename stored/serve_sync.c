@@ -9,12 +9,14 @@
 #include "worker/log.h"
 
 #include <errno.h>
+#include <ev.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SERVE_IDLE_SECONDS 60.0
 #define NEED_MAX	   60000
 #define KNOWN_MAX	   65536
+#define FLUSH_SECONDS	   10.0 /* a peer waits no longer for a mountd */
 
 /* ---- settings */
 
@@ -267,11 +269,11 @@ static int serve_keep(struct sync_server *self, struct serve *serve, uint64_t *r
 	return -EBUSY;
 }
 
-void on_sync_serve_begin(
-	struct sync_server *self, struct ipc_call *call, const struct sync_serve_begin *req)
+static void serve_begin(struct sync_server *self, struct ipc_call *call, const uint8_t peer[32],
+	const uint8_t volume[16], struct ipc_bytes knowledge)
 {
 	struct engine *engine = self->stored->engine;
-	struct volume *vol = engine_volume(engine, req->volume);
+	struct volume *vol = engine_volume(engine, volume);
 	uint8_t known[2 * TREE_KNOWLEDGE_SIZE];
 	struct serve_info info = { .known = known };
 	struct sync_serve_begin_reply reply = { 0 };
@@ -279,14 +281,14 @@ void on_sync_serve_begin(
 	struct serve *serve = NULL;
 	int r;
 
-	if (!vol || !settings_peer_may_pull(engine, req->peer, req->volume)) {
+	if (!vol || !settings_peer_may_pull(engine, peer, volume)) {
 		ipc_call_fail(call, -EACCES, NULL);
 		return;
 	}
-	mount = stored_mount_of(self->stored, req->volume);
+	mount = stored_mount_of(self->stored, volume);
 	if (mount)
 		intake_run(mount);
-	r = engine_serve_begin(engine, vol, req->knowledge.data, req->knowledge.len, &serve, &info);
+	r = engine_serve_begin(engine, vol, knowledge.data, knowledge.len, &serve, &info);
 	if (r == -EIO)
 		stored_die(r, "serving a peer");
 	if (r == 0 && info.known_len > KNOWN_MAX) {
@@ -307,6 +309,84 @@ void on_sync_serve_begin(
 	reply.nothing = info.has_nothing;
 	reply.num_records = info.num_units;
 	sync_serve_begin_reply(call, &reply);
+}
+
+/* Takes it out of the list; the caller answers its call. */
+static void waiting_end(struct serve_waiting *w)
+{
+	struct serve_waiting **link = &w->sync->waiting;
+
+	while (*link != w)
+		link = &(*link)->next;
+	*link = w->next;
+	ev_timer_stop(w->sync->stored->loop, &w->timer);
+}
+
+static void waiting_go(struct serve_waiting *w)
+{
+	waiting_end(w);
+	serve_begin(
+		w->sync, w->call, w->peer, w->volume, (struct ipc_bytes){ w->known, w->known_len });
+	free(w);
+}
+
+static void on_flush_late(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+	log_warn(
+		"stored: a mountd did not store what is dirty in time: a peer gets the rest later");
+	waiting_go(timer->data);
+}
+
+/* False: nobody to ask, or no memory; the pull is served as things stand. */
+static bool ask_to_flush(struct sync_server *self, struct ipc_call *call,
+	const struct sync_serve_begin *req, struct store_server *mount)
+{
+	struct serve_waiting *w = calloc(1, sizeof(*w) + req->knowledge.len);
+
+	if (!w)
+		return false;
+	w->token = self->next_id++;
+	if (store_flush(mount->chan, &(struct store_flush){ .token = w->token }) < 0) {
+		free(w);
+		return false;
+	}
+	w->sync = self;
+	w->call = call;
+	memcpy(w->peer, req->peer, sizeof(w->peer));
+	memcpy(w->volume, req->volume, sizeof(w->volume));
+	w->known_len = req->knowledge.len;
+	if (w->known_len)
+		memcpy(w->known, req->knowledge.data, w->known_len);
+	ev_timer_init(&w->timer, on_flush_late, FLUSH_SECONDS, 0.);
+	w->timer.data = w;
+	ev_timer_start(self->stored->loop, &w->timer);
+	w->next = self->waiting;
+	self->waiting = w;
+	return true;
+}
+
+void sync_flushed(struct stored *stored, const uint8_t volume[16], uint64_t token)
+{
+	struct serve_waiting *w, *next;
+
+	for (w = stored->sync ? stored->sync->waiting : NULL; w; w = next) {
+		next = w->next;
+		/* Tokens rise, and one flush answers all that were asked before it. */
+		if (memcmp(w->volume, volume, 16) == 0 && (token == 0 || w->token <= token))
+			waiting_go(w);
+	}
+}
+
+void on_sync_serve_begin(
+	struct sync_server *self, struct ipc_call *call, const struct sync_serve_begin *req)
+{
+	struct store_server *mount = NULL;
+
+	/* Only who may pull can make a mountd work. */
+	if (settings_peer_may_pull(self->stored->engine, req->peer, req->volume))
+		mount = stored_mount_of(self->stored, req->volume);
+	if (!mount || !ask_to_flush(self, call, req, mount))
+		serve_begin(self, call, req->peer, req->volume, req->knowledge);
 }
 
 void on_sync_serve_page(
@@ -468,9 +548,15 @@ void on_sync_kick(struct sync_server *self, const struct sync_kick *msg)
 
 void sync_release(struct sync_server *self)
 {
+	struct serve_waiting *w;
 	struct objects_job *job;
 	int i;
 
+	while ((w = self->waiting)) {
+		waiting_end(w);
+		ipc_call_fail(w->call, -ECONNRESET, NULL);
+		free(w);
+	}
 	while ((job = self->jobs)) {
 		self->jobs = job->next;
 		ipc_call_fail(job->call, -ECONNRESET, NULL);

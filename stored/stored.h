@@ -43,6 +43,18 @@ struct store_server {
 	bool is_full;	/* area->error is set */
 };
 
+/* A peer's pull that waits until the volume's mountd has stored what was written before it. */
+struct serve_waiting {
+	struct serve_waiting *next;
+	struct sync_server *sync;
+	struct ipc_call *call;
+	struct ev_timer timer; /* a mountd that is stuck holds up no peer for longer */
+	uint64_t token;
+	uint8_t peer[32], volume[16];
+	size_t known_len;
+	uint8_t known[];
+};
+
 /* The edge to syncd. */
 struct sync_server {
 	struct stored *stored;
@@ -59,6 +71,7 @@ struct sync_server {
 		struct serve *serve;
 		double used; /* loop time */
 	} serves[ENGINE_SERVES_MAX];
+	struct serve_waiting *waiting;
 	uint64_t next_id;
 };
 
@@ -109,6 +122,10 @@ void stored_edges_close(struct stored *stored);
 void mount_close(struct store_server *mount);
 void sync_close(struct stored *stored);
 struct store_server *stored_mount_of(struct stored *stored, const uint8_t volume[16]);
+
+/* ---- stored/serve_sync.c */
+/* The pulls that waited for this token, or (0) for this volume's mountd at all, go on. */
+void sync_flushed(struct stored *stored, const uint8_t volume[16], uint64_t token);
 
 /* ---- stored/intake.c */
 /* Takes all that is published; true if there was something. */

@@ -34,6 +34,7 @@ const struct syncd_limits syncd_default_limits = {
 	.merge = 600,
 	.restart = 10,
 	.again = 1,
+	.recent = 5,
 };
 
 const char *syncd_counter_name(enum syncd_counter c)

@@ -11,6 +11,8 @@
 
 #define FETCH_IDS_MAX 64
 #define PENDING	      UINT32_MAX
+/* Before all storages are asked again, one of which was there a moment ago. */
+#define AGAIN	      0.3
 
 /* A question to one peer; outlives the fetch when that ends early. */
 struct ask {
@@ -30,12 +32,12 @@ struct fetch {
 	uint64_t position;
 	/* which storage is asked */
 	size_t storage;
-	bool is_repeated, was_answered;
+	bool is_repeated, was_answered, is_any_recent;
 	struct peer_wait wait;
 	struct ask *ask;
 	/* objects of this fetch that wait for room in the ring */
 	size_t num_waiting;
-	struct ev_timer deadline;
+	struct ev_timer deadline, again;
 };
 
 static void next_storage(struct fetch *f);
@@ -50,6 +52,7 @@ static void fetch_free(struct fetch *f)
 		p = &(*p)->next;
 	*p = f->next;
 	ev_timer_stop(f->syncd->loop, &f->deadline);
+	ev_timer_stop(f->syncd->loop, &f->again);
 	peers_wait_cancel(&f->wait);
 	if (f->ask)
 		f->ask->fetch = NULL;
@@ -120,6 +123,7 @@ static void objects_done(void *arg, int err, const struct peer_objects_reply *re
 	f->ask = NULL;
 	if (err == 0 || err == -EACCES)
 		f->was_answered = true;
+	f->is_any_recent |= err == -ECONNRESET;
 	/* A session that broke may have been an old one: once more, on a new one. */
 	if (err == -ECONNRESET && !f->is_repeated) {
 		f->is_repeated = true;
@@ -156,14 +160,32 @@ static void ask_peer(struct fetch *f, struct link *link)
 	storage_done(f);
 }
 
+/* From the first storage again, later. */
+static void ask_again(struct fetch *f)
+{
+	f->storage = 0;
+	f->is_repeated = f->was_answered = f->is_any_recent = false;
+	ev_timer_set(&f->again, AGAIN, 0);
+	ev_timer_start(f->syncd->loop, &f->again);
+}
+
+static void on_again(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+	next_storage(timer->data);
+}
+
 static void peer_ready(void *arg, int err, struct link *link, const char *why)
 {
 	struct fetch *f = arg;
 
-	if (err < 0)
+	if (err < 0) {
+		const uint8_t *key = storage_peer(f);
+		const struct peer *peer = key ? peers_find_key(&f->syncd->peers, key) : NULL;
+		f->is_any_recent |= peer && peer_is_recent(peer);
 		storage_done(f);
-	else
+	} else {
 		ask_peer(f, link);
+	}
 }
 
 static void next_storage(struct fetch *f)
@@ -175,13 +197,17 @@ static void next_storage(struct fetch *f)
 		finish(f, 0);
 		return;
 	}
+	if (!key && f->is_any_recent) {
+		ask_again(f);
+		return;
+	}
 	if (!key) {
 		finish(f, f->was_answered ? -ENODATA : -EHOSTUNREACH);
 		return;
 	}
 	peer = peers_find_key(&f->syncd->peers, key);
 	if (peer)
-		peers_wait(peer, &f->wait, false, peer_ready, f);
+		peers_wait(peer, &f->wait, peer_is_recent(peer), peer_ready, f);
 	else
 		storage_done(f);
 }
@@ -214,7 +240,8 @@ void on_fetch_objects(
 	f->next = d->fetches;
 	d->fetches = f;
 	ev_timer_init(&f->deadline, on_deadline, req->deadline_ms / 1000.0, 0);
-	f->deadline.data = f;
+	ev_init(&f->again, on_again);
+	f->deadline.data = f->again.data = f;
 	ev_timer_start(d->loop, &f->deadline);
 	ipc_call_on_dead(call, on_asker_gone, f);
 	next_storage(f);

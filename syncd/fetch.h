@@ -3,6 +3,9 @@
  * for what the ones before did not have, until everything is there or the deadline is over. What
  * arrives is checked against its id and passed on through the ring before the answer.
  *
+ * A peer whose session broke a moment ago is asked again for a few seconds before it counts as
+ * away: its process may have been replaced, and a file that is being read need not notice.
+ *
  * Several fetches run at once; an object that comes for one serves every other that waits for it on
  * the same session. Objects that nobody asked for are dropped.
  */

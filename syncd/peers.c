@@ -42,7 +42,7 @@ struct peer {
 	char address[257];
 	/* after a failure */
 	double backoff;
-	ev_tstamp retry_at;
+	ev_tstamp retry_at, lost_at;
 	int last_err;
 	char last_why[700];
 };
@@ -248,6 +248,8 @@ static void on_closed(void *self, struct session *s, int err)
 	struct peer *peer = link->peer;
 	bool was_candidate = peer && peer->candidate == link;
 
+	if (peer && !was_candidate)
+		peer->lost_at = ev_now(link->syncd->loop);
 	detach(link);
 	serve_closed(link);
 	if (was_candidate) {
@@ -427,6 +429,13 @@ static void dial(struct peer *peer)
 	ev_timer_stop(d->loop, &peer->dial_timer);
 	ev_timer_set(&peer->dial_timer, d->limits->dial, d->limits->dial);
 	ev_timer_start(d->loop, &peer->dial_timer);
+}
+
+bool peer_is_recent(const struct peer *peer)
+{
+	const struct syncd *d = peer->peers->syncd;
+
+	return best_link(peer) || ev_now(d->loop) - peer->lost_at < d->limits->recent;
 }
 
 void peers_wait(

@@ -94,6 +94,9 @@ struct peer *peers_find(const struct peers *peers, const char *text);
 const char *peer_name(const struct peer *peer, char ret[65]);
 const uint8_t *peer_key(const struct peer *peer);
 
+/* There was a session a moment ago: it is more likely being restarted than away. */
+bool peer_is_recent(const struct peer *peer);
+
 /* done() may come before this returns. */
 void peers_wait(
 	struct peer *peer, struct peer_wait *wait, bool is_urgent, peer_ready_fn *done, void *arg);

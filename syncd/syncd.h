@@ -49,6 +49,9 @@ struct syncd_limits {
 	double stage, merge;
 	/* for another process of this node to come back; before a pull is begun again */
 	double restart, again;
+	/* a peer that was there is expected back: a process that was killed is, a computer is not
+	 */
+	double recent;
 };
 
 extern const struct syncd_limits syncd_default_limits;
