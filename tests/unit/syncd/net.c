@@ -741,6 +741,7 @@ void net_init(struct net *net)
 	net->limits.stage = 1;
 	net->limits.restart = 1;
 	net->limits.again = 0.02;
+	net->limits.recent = 1;
 }
 
 /* ---- asking ---- */

@@ -193,6 +193,38 @@ static void fetch__goes_on_when_the_session_breaks(void **unused)
 		assert_int_equal(out.lens[i], 100000);
 }
 
+static void fetch__a_peer_that_restarts_is_waited_for(void **unused)
+{
+	static struct outcome out;
+	struct proxy *p = net_proxy(&net, b->port);
+	uint8_t ids[1][32];
+
+	node_knows(a, b, p->port);
+	a->num_storages = 1;
+	node_changed(a);
+	node_store(b, 100000, ids[0]);
+	b->is_silent = true;
+	node_fetch_begin(a, ids, 1, 5000, &out);
+	net_run(&net, 0.1);
+	/* Its connections break, and new ones do as well, until it is back. */
+	proxy_reset(p);
+	p->dir[0].cut_at = 0;
+	p->once = false;
+	net_run(&net, 0.5);
+	assert_false(out.is_done);
+	b->is_silent = false;
+	proxy_reset(p);
+	assert_true(net_wait(&net, &out.is_done, 5));
+	assert_int_equal(out.err, 0);
+	/* One that stays away is away after a while. */
+	proxy_reset(p);
+	p->dir[0].cut_at = 0;
+	net_run(&net, 0.05);
+	memset(ids[0], 1, 32);
+	node_fetch(a, ids, 1, 5000, &out);
+	assert_int_equal(out.err, -EHOSTUNREACH);
+}
+
 static void fetch__stored_dies_on_either_side(void **unused)
 {
 	static struct outcome out;
@@ -268,6 +300,7 @@ int main(void)
 		T(fetch__many_at_once_share_what_comes),
 		T(fetch__a_question_overtakes_objects),
 		T(fetch__goes_on_when_the_session_breaks),
+		T(fetch__a_peer_that_restarts_is_waited_for),
 		T(fetch__stored_dies_on_either_side),
 		T(fetch__a_peer_that_takes_nothing_is_dropped),
 	};
