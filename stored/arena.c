@@ -479,7 +479,7 @@ int arenas_sync(struct arenas *a)
 	while (r == -EINTR);
 	if (r < 0) {
 		a->has_failed = true;
-		return r;
+		return -EIO;
 	}
 	a->is_dirty = false;
 	return 0;

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUP_MAX  (8u << 20) /* bytes of entries written at a time */
+#define GROUP_MAX                                                                                  \
+	(1u << 20) /* bytes of entries written at a time: still in the cache when they are */
 #define ROOM_EVERY (4u << 20) /* bytes between two looks at the free space */
 #define TRIES_MAX  4
 
