@@ -25,6 +25,14 @@ class Failure(Exception):
     pass
 
 
+STARTED = time.monotonic()
+
+
+def say(text):
+    """Progress, with the seconds since the start."""
+    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
+
+
 def check(condition, what):
     if not condition:
         raise Failure(what)
@@ -163,6 +171,12 @@ class Node:
             check(word in err, f"{word!r} expected in: {told}")
         return err
 
+    def tree(self, *argv):
+        """An answer of tree.py, run as this node's user."""
+        r = self.command(["python3", os.path.join(self.bench.dir, "tree.py"), *argv], timeout=900)
+        check(r.returncode == 0, f"{self.name}: tree.py {argv}: {r.stderr[-2000:]}")
+        return json.loads(r.stdout)
+
     def start(self, *options):
         log = open(self.log, "ab")
         at = log.tell()
@@ -238,6 +252,7 @@ class Bench:
         os.chmod(self.dir, 0o755)
         self.bin = self.copy_programs(os.path.abspath(bindir))
         self.scan_dir = os.path.abspath(bindir)
+        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "tree.py"), self.dir)
         self.nodes, self.netns, self.users = [], [], []
         self.undo = []
 

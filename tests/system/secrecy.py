@@ -48,7 +48,7 @@ def scan(bench, needles, targets):
 
 
 def check_secrets(bench, white, black, roots, capture):
-    needles = [word for root in roots + [os.path.join(white.home, "mnt", "extras")] for word in ("--tree", root)]
+    needles = [word for root in roots + [os.path.join(white.home, "plain")] for word in ("--tree", root)]
     # The search finds what is there: a file of the tree, and what mountd has in memory.
     for target in (roots[0], f"pid:{white.worker('mountd')['pid']}"):
         found, text = scan(bench, needles, [target])

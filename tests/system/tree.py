@@ -1,6 +1,12 @@
-"""Trees of files for tests: make, compare exactly, change at random."""
+#!/usr/bin/env python3
+"""Trees of files for tests, run as the user who may look into the mount: not even root may.
+
+usage: tree.py count DIR | list DIR | differences DIR DIR      the answer is JSON
+"""
+import json
 import os
 import stat
+import sys
 
 
 def describe(root):
@@ -42,3 +48,16 @@ def count(root):
             num += 1
             size += st.st_size if stat.S_ISREG(st.st_mode) else 0
     return num, size
+
+
+def listing(root):
+    """Regular files and folders below root."""
+    files, dirs = [], []
+    for base, ds, fs in os.walk(root):
+        dirs += [os.path.join(base, d) for d in ds if not os.path.islink(os.path.join(base, d))]
+        files += [os.path.join(base, f) for f in fs if not os.path.islink(os.path.join(base, f))]
+    return sorted(files), sorted(dirs)
+
+
+if __name__ == "__main__":
+    print(json.dumps({"count": count, "list": listing, "differences": differences}[sys.argv[1]](*sys.argv[2:])))

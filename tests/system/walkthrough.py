@@ -8,13 +8,12 @@ of the other data directory and the address are filled in.
 """
 import os
 import random
-import subprocess
 import sys
 
 import harness
 import secrecy
 import tree
-from harness import check
+from harness import check, say
 
 TREES = ["/usr/include", "/usr/share/doc", "/usr/share/man", "/usr/share/perl", "/usr/lib/python3", "/usr/lib/gcc",
          "/usr/share/cmake-3.25"]
@@ -99,8 +98,9 @@ def make_extras(node, where):
         echo z >"$(head -c 250 /dev/zero | tr '\\0' n)"
         ln -s "$(head -c 900 /dev/zero | tr '\\0' t)" longlink
         ln -s ../nowhere dangling
-        chmod 4711 two; chmod 0 empty; chmod 1777 empty.d
+        chmod 4711 two; chmod 400 empty; chmod 1777 empty.d
         seq 1 4000000 >numbers
+        mkdir ../../plain && cp -a tagged one old numbers ../../plain/
     """)
 
 
@@ -108,18 +108,14 @@ def compare(white, black, what):
     a, b = os.path.join(white.home, "mnt"), os.path.join(black.home, "mnt")
     r = black.command(["diff", "-r", "--no-dereference", a, b], timeout=1200)
     check(r.returncode == 0, f"{what}: diff: {r.stdout[:2000]}{r.stderr[:2000]}")
-    lines = subprocess.run([*black.user.prefix(), sys.executable, __file__, "--differences", a, b],
-                           capture_output=True, text=True)
-    check(lines.returncode == 0 and not lines.stdout, f"{what}: {lines.stdout}{lines.stderr[-2000:]}")
+    lines = black.tree("differences", a, b)
+    check(not lines, f"{what}: " + "\n".join(lines))
 
 
 def edit(rng, node, root, part):
     """Random edits, renames, moves between directories and deletions in one part of the tree."""
     base = os.path.join(node.home, "mnt", root)
-    files, dirs = [], []
-    for d, ds, fs in os.walk(base):
-        dirs += [os.path.join(d, x) for x in ds]
-        files += [os.path.join(d, x) for x in fs if not os.path.islink(os.path.join(d, x))]
+    files, dirs = node.tree("list", base)
     rng.shuffle(files)
     rng.shuffle(dirs)
     script = ["set -e"]
@@ -167,27 +163,30 @@ def test(bench):
     back_way(white, black, w, b, addr_b)
 
     chosen, num, size = choose_trees()
-    print(f"tree: {' '.join(chosen)}: {num} files, {size / 1e6:.0f} MB")
+    say(f"tree: {' '.join(chosen)}: {num} files, {size / 1e6:.0f} MB")
     for path in chosen:
         # An ordinary user cannot give files away, nor read the few that are root's alone; all else must be copied.
         r = white.sh(f"cp -a {path} mnt/ 2>&1 || true", timeout=900)
         bad = [line for line in r.splitlines() if "preserve ownership" not in line and "Permission denied" not in line]
         check(not bad, f"cp -a {path}: {bad[:10]}")
     make_extras(white, "mnt/extras")
-    n, s = tree.count(os.path.join(white.home, "mnt"))
+    n, s = white.tree("count", os.path.join(white.home, "mnt"))
     check(n >= 10000 and s >= 200e6, f"only {n} files, {s} bytes in the mount")
+    say("copied")
     black.bazil("volume", "sync", "myfiles", w, timeout=900)
+    say("synced")
     compare(white, black, "after the first sync")
-    print("first sync compared")
+    say("first sync compared")
 
     if os.getuid() == 0:
         secrecy.check_secrets(bench, white, black, chosen, capture)
-        print("nothing readable outside the mounts")
+        say("nothing readable outside the mounts")
 
     parts = sorted(os.path.basename(p) for p in chosen)
     edit(rng, white, parts[0], "white")
     both_ways(white, black, w, b)
     compare(white, black, "after white's edits")
+    say("edits of one side compared")
     edit(rng, black, parts[-1], "black")
     both_ways(white, black, w, b)
     compare(white, black, "after black's edits")
@@ -208,8 +207,4 @@ def test(bench):
     check(not os.path.exists(os.path.join(white.data_dir, "ctl.sock")), "a clean shutdown left the socket")
 
 
-if sys.argv[1:2] == ["--differences"]:
-    for text in tree.differences(sys.argv[2], sys.argv[3]):
-        print(text)
-else:
-    harness.run(test)
+harness.run(test)
