@@ -56,6 +56,17 @@ void contents_free(struct mountd *m, struct inode *inode)
 	inode->contents = NULL;
 }
 
+/* Takes a place among the files with a tree in memory, and its tree from whoever had it. */
+static void take_place(struct mountd *m, uint64_t oid)
+{
+	uint64_t *place = &m->trees[m->next_tree++ % MOUNTD_TREES];
+	struct inode *old = *place != 0 ? inode_find(&m->inodes, *place) : NULL;
+
+	if (old != NULL && old->pins == 0)
+		contents_reset(old);
+	*place = oid;
+}
+
 int contents_tree(struct inode *inode, struct cas_tree **ret_tree)
 {
 	struct contents *contents = inode->contents;
@@ -63,6 +74,7 @@ int contents_tree(struct inode *inode, struct cas_tree **ret_tree)
 	int r = 0;
 
 	if (contents->tree == NULL) {
+		take_place(contents->m, inode->oid);
 		r = cas_tree_open(&contents->tree, body->form == SEALED_TREE ? &body->root : NULL,
 			&tree_ops, contents);
 		if (r < 0)
@@ -82,8 +94,38 @@ static uint64_t base_limit(const struct inode *inode)
 	return inode->head != DIRTY_NO_HEAD ? inode->dirty.base_limit : inode->body.size;
 }
 
+/* As cas_tree_slice, without a tree for a file of few chunks. */
+static int slice(struct inode *inode, uint64_t offset, uint64_t len, struct cas_extent *extents,
+	size_t max, size_t *ret_num)
+{
+	const struct sealed_body *body = &inode->body;
+	struct cas_tree *tree;
+	uint64_t start = 0;
+	int r;
+
+	if (body->form == SEALED_TREE || inode->contents->tree != NULL) {
+		r = contents_tree(inode, &tree);
+		return r < 0 ? r : cas_tree_slice(tree, offset, len, extents, max, ret_num);
+	}
+	*ret_num = 0;
+	for (uint32_t i = 0; i < body->num_chunks && *ret_num < max; i++) {
+		struct cas_extent extent = body->chunks[i];
+		uint64_t end = start + extent.len, from = offset > start ? offset : start;
+		uint64_t to = offset + len < end ? offset + len : end;
+
+		if (from < to) {
+			if (!cas_extent_is_hole(&extent))
+				extent.chunk_off += (uint32_t)(from - start);
+			extent.len = to - from;
+			extents[(*ret_num)++] = extent;
+		}
+		start = end;
+	}
+	return 0;
+}
+
 /* What the next reads will want too: a question for one chunk costs as much as for 256. */
-static int prepare_ahead(struct mountd *m, struct cas_tree *tree, uint64_t offset)
+static int prepare_ahead(struct mountd *m, struct inode *inode, uint64_t offset)
 {
 	struct cas_extent *ahead = malloc(CHUNKS_BATCH * sizeof(*ahead));
 	size_t num = 0;
@@ -92,7 +134,7 @@ static int prepare_ahead(struct mountd *m, struct cas_tree *tree, uint64_t offse
 	if (ahead == NULL)
 		return -ENOMEM;
 	/* -EAGAIN here is about a later node; what is needed now is found by the caller. */
-	r = cas_tree_slice(tree, offset, 16u << 20, ahead, CHUNKS_BATCH, &num);
+	r = slice(inode, offset, 16u << 20, ahead, CHUNKS_BATCH, &num);
 	if (r == 0)
 		r = chunks_prepare(m, ahead, num);
 	free(ahead);
@@ -103,18 +145,17 @@ static int read_tree(struct inode *inode, uint64_t offset, uint8_t *buf, size_t 
 {
 	struct mountd *m = inode->contents->m;
 	struct cas_extent extents[64];
-	struct cas_tree *tree;
 	size_t num;
-	int r = contents_tree(inode, &tree);
+	int r = 0;
 
 	while (r == 0 && len > 0) {
-		r = cas_tree_slice(tree, offset, len, extents, 64, &num);
+		r = slice(inode, offset, len, extents, 64, &num);
 		if (r < 0)
 			return r;
 		if (num == 0)
 			return -EBADMSG;
 		if (chunks_are_unknown(m, extents, num))
-			r = prepare_ahead(m, tree, offset);
+			r = prepare_ahead(m, inode, offset);
 		for (size_t i = 0; r == 0 && i < num; i++) {
 			if (cas_extent_is_hole(&extents[i]))
 				memset(buf, 0, extents[i].len);
@@ -125,6 +166,8 @@ static int read_tree(struct inode *inode, uint64_t offset, uint8_t *buf, size_t 
 			len -= extents[i].len;
 		}
 	}
+	if (inode->contents->tree != NULL && cas_tree_num_nodes(inode->contents->tree) > 64)
+		cas_tree_trim(inode->contents->tree, 16);
 	return r;
 }
 

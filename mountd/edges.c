@@ -143,9 +143,11 @@ struct ipc_chan *edge_key(struct mountd *m)
 
 bool edge_again(struct mountd *m, int r)
 {
-	/* The channel's closed() may still be queued in the loop; then it is found dead. */
 	if (r != -ECONNRESET)
 		return false;
+	/* The channel learns of its end from the loop: without a turn of it the same dead channel
+	 * would be asked for ever. */
+	mountd_wait_once(m, 0.01);
 	if (m->edges.store != NULL && ipc_chan_dead(m->edges.store)) {
 		ipc_chan_close(m->edges.store);
 		m->edges.store = NULL;

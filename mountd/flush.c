@@ -427,9 +427,12 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 	if (body.data != NULL && body.data == inode->body.data)
 		inode->body.data = NULL; /* moved */
 	published(m, inode, &body, all, upto, seq);
-	if (body.form == SEALED_INLINE)
+	/* A tree that was not flushed into nodes says no more than the record does. */
+	if (body.form != SEALED_TREE)
 		contents_reset(inode);
 	inode->pins--;
+	if (all && inode->pins == 0)
+		contents_free(m, inode);
 	return 0;
 fail:
 	if (body.data != inode->body.data)
@@ -497,6 +500,8 @@ int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inod
 		contents_reset(out);
 		return r;
 	}
+	if (body.form != SEALED_TREE)
+		contents_reset(out);
 	free(out->body.data);
 	out->body = body;
 	out->has_body = true;

@@ -11,7 +11,7 @@
 #include "mountd/dir.h"
 #include "mountd/sealers.h"
 
-#define INODES_MAX 131072
+#define INODES_MAX 65536
 
 static void release_inode(void *ctx, struct inode *inode)
 {

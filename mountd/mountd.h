@@ -34,6 +34,9 @@ struct sealers;
 struct ipc_ring;
 struct worker;
 
+/* A tree takes 20 KiB and more. */
+#define MOUNTD_TREES 64
+
 struct mountd {
 	struct worker *worker;
 	struct ev_loop *loop;
@@ -61,7 +64,9 @@ struct mountd {
 	struct state state;
 	struct dirty_log *dirty;
 	struct inodes inodes;
-	size_t num_names; /* in loaded directories */
+	size_t num_names;	      /* in loaded directories */
+	uint64_t trees[MOUNTD_TREES]; /* files whose manifest trees are in memory, a ring */
+	size_t next_tree;
 	struct chunks *chunks;
 	struct sealers *sealers;
 	struct changed *changed;
