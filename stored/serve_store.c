@@ -284,8 +284,7 @@ void on_store_statfs(
 
 void on_store_kick(struct store_server *self, const struct store_kick *msg)
 {
-	/* The loop takes from the ring before it waits again. */
-	self->stored->active = ev_now(self->stored->loop);
+	/* Having ended the wait is all: the loop takes from the rings before the next one. */
 }
 
 void on_store_flushed(struct store_server *self, const struct store_flushed *msg)

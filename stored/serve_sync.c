@@ -539,9 +539,6 @@ void on_sync_objects(
 
 void on_sync_kick(struct sync_server *self, const struct sync_kick *msg)
 {
-	struct stored *stored = self->stored;
-
-	stored->active = ev_now(stored->loop);
 	ipc_ring_sleep_end(self->out);
 	sync_jobs_run(self);
 }

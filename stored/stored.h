@@ -97,8 +97,9 @@ struct stored {
 	struct ev_prepare prepare;
 	struct ev_check check;
 	struct ev_idle idle;
-	struct ev_timer tick;
-	double active; /* loop time of the last activity */
+	struct ev_timer tick, nap;
+	double active; /* loop time of the last request */
+	double took;   /* and of the last entry taken from a ring */
 	bool is_asleep;
 	struct waiting_edge *waiting;
 	struct store_server *mounts;
