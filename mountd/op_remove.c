@@ -6,6 +6,7 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/request.h"
+#include "mountd/sibling.h"
 #include "mountd/tree_edit.h"
 
 static int check_empty(struct mountd *m, struct inode *inode)
@@ -39,12 +40,16 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, boo
 		r = load_name(m, dir, name, strlen(name), &entry);
 	if (r == 0)
 		r = load_inode(m, entry->target, &inode);
+	if (r == 0 && inode->sibling_of != 0) {
+		request_done(req, want_dir ? -ENOTDIR : sibling_remove(m, inode));
+		return;
+	}
 	if (r == 0 && want_dir != inode_is_dir(inode))
 		r = want_dir ? -ENOTDIR : -EISDIR;
 	if (r == 0 && want_dir)
 		r = check_empty(m, inode);
 	if (r == 0)
-		r = edit_reserve(m, dir);
+		r = edit_reserve_removal(m, dir);
 	if (r == 0) {
 		batch_begin(m, &batch);
 		batch_remove(&batch, TREE_LINK, entry->lid, NULL);
@@ -55,6 +60,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, boo
 		r = batch_publish(&batch, m->view, 0);
 	}
 	if (r == 0) {
+		sibling_drop(m, inode);
 		edit_name_gone(m, dir, entry);
 		edit_unlink_done(m, inode, now);
 		if (inode->nlink == 0 && lookup_held(&m->inodes, inode->oid) == 0 &&

@@ -32,8 +32,19 @@ int edit_reserve(struct mountd *m, struct inode *dir)
 	return contents_touch(m, dir, 0);
 }
 
+int edit_reserve_removal(struct mountd *m, struct inode *dir)
+{
+	int r = contents_touch(m, dir, 0);
+
+	/* Removing is the way out of a full disk: it goes on, if need be without the directory's
+	 * times. */
+	return r == -ENOSPC ? 0 : r;
+}
+
 void edit_touch(struct mountd *m, struct inode *dir, int64_t now)
 {
+	if (dir->head == DIRTY_NO_HEAD)
+		return;
 	dir->dirty.mtime = dir->dirty.ctime = now;
 	contents_head(m, dir);
 }

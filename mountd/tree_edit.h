@@ -24,6 +24,8 @@ int edit_check_free(struct mountd *m, struct inode *dir, const char *name);
  * edit_reserve. Before publishing: killed in between, the change is not done again, and its times
  * would be lost. */
 int edit_reserve(struct mountd *m, struct inode *dir);
+/* The same before a removal, which a full disk does not stop. */
+int edit_reserve_removal(struct mountd *m, struct inode *dir);
 void edit_touch(struct mountd *m, struct inode *dir, int64_t now);
 
 /* The name that an entry has in its record. */
