@@ -29,8 +29,11 @@ if(BAZIL_SANITIZE)
   add_link_options(-fsanitize=${BAZIL_SANITIZE})
   add_compile_definitions(BAZIL_SANITIZED)
 else()
-  add_compile_options(-fstack-protector-strong -fstack-clash-protection -fcf-protection
-    -ftrivial-auto-var-init=zero)
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection -fcf-protection)
+  # clang has it without a flag to say that one really wants it only since 16.
+  if(CMAKE_C_COMPILER_ID STREQUAL GNU OR CMAKE_C_COMPILER_VERSION VERSION_GREATER_EQUAL 16)
+    add_compile_options(-ftrivial-auto-var-init=zero)
+  endif()
   add_compile_options($<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE>
     $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
   add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,separate-code)
