@@ -16,6 +16,7 @@
 #include "mountd/dir.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
+#include "mountd/sibling.h"
 
 #define NOTIFY_INC_EPOCH 8
 
@@ -137,6 +138,16 @@ static void tell(struct changed *changed, uint64_t oid, const char *name, size_t
 	pthread_mutex_unlock(&changed->lock);
 }
 
+void changed_forget_name(struct changed *changed, uint64_t parent, const char *name, size_t len)
+{
+	tell(changed, parent, name, len);
+}
+
+void changed_forget_inode(struct changed *changed, uint64_t oid)
+{
+	tell(changed, oid, NULL, 0);
+}
+
 static void drop_names(struct mountd *m, struct inode *inode)
 {
 	if (inode->dir == NULL)
@@ -162,6 +173,7 @@ static void refresh(struct mountd *m, struct inode *inode)
 		inode->entries = fresh->entries;
 		inode->subdirs = fresh->subdirs;
 		inode->num_xattrs = fresh->num_xattrs;
+		inode->has_siblings = fresh->has_siblings;
 		if (old.head == DIRTY_NO_HEAD) {
 			free(inode->body.data);
 			inode->body = fresh->body;
@@ -180,7 +192,7 @@ static void forget_inode(struct mountd *m, uint64_t oid)
 {
 	struct inode *inode = inode_find(&m->inodes, oid);
 
-	if (inode == NULL)
+	if (inode == NULL || inode->sibling_of != 0)
 		return;
 	drop_names(m, inode);
 	if (inode->pins > 0 || inode->head != DIRTY_NO_HEAD || inode->nlink == 0)
@@ -214,6 +226,26 @@ static void link_changed(struct changed *changed, const struct store_change *cha
 	tell(changed, change->parent, NULL, 0);
 }
 
+/* A body that came may be one of several now, or the last of them: the names beside the file are
+ * computed anew. */
+static void body_changed(struct changed *changed, uint64_t oid)
+{
+	struct mountd *m = changed->m;
+	struct inode *inode = inode_find(&m->inodes, oid), *dir;
+	bool had = inode != NULL && inode->has_siblings;
+
+	if (had)
+		sibling_drop(m, inode);
+	forget_inode(m, oid);
+	if (load_inode(m, oid, &inode) < 0 || (!had && !inode->has_siblings))
+		return;
+	dir = inode_find(&m->inodes, inode->parent);
+	if (dir != NULL)
+		drop_names(m, dir);
+	tell(changed, inode->parent, NULL, 0);
+	tell(changed, 0, NULL, 0);
+}
+
 static void apply(struct changed *changed, const struct store_changed *msg)
 {
 	struct mountd *m = changed->m;
@@ -225,7 +257,7 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 			next = inode->newer;
 			if (inode->pins == 0 && inode->head == DIRTY_NO_HEAD && inode->nlink > 0)
 				tell(changed, inode->oid, NULL, 0);
-			else if (inode->oid != UINT64_MAX)
+			else if (inode->oid != UINT64_MAX && inode->sibling_of == 0)
 				refresh(m, inode);
 			drop_names(m, inode);
 		}
@@ -239,7 +271,10 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 		if (change->kind == TREE_LINK) {
 			link_changed(changed, change);
 		} else {
-			forget_inode(m, change->id);
+			if (change->kind == TREE_BODY)
+				body_changed(changed, change->id);
+			else
+				forget_inode(m, change->id);
 			tell(changed, change->id, NULL, 0);
 		}
 	}

@@ -11,6 +11,9 @@
 #ifndef BAZIL_MOUNTD_CHANGED_H
 #define BAZIL_MOUNTD_CHANGED_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 struct changed;
 struct mountd;
 
@@ -18,5 +21,9 @@ struct mountd;
 int changed_new(struct changed **ret, struct mountd *m);
 /* Ends it. The kernel's connection must be closed or answering. */
 void changed_free(struct changed *changed);
+
+/* Tells the kernel, later and from the thread. */
+void changed_forget_name(struct changed *changed, uint64_t parent, const char *name, size_t len);
+void changed_forget_inode(struct changed *changed, uint64_t oid);
 
 #endif

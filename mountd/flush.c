@@ -16,6 +16,7 @@
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
 #include "mountd/sealers.h"
+#include "mountd/sibling.h"
 
 #define SLOT_RESERVE   512u /* a maximal write and what a recovery may need */
 #define REJOIN_MAX     (32u << 10)
@@ -431,6 +432,8 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 	if (body.form != SEALED_TREE)
 		contents_reset(inode);
 	inode->pins--;
+	/* The write replaced every version that was seen. */
+	sibling_drop(m, inode);
 	if (all && inode->pins == 0)
 		contents_free(m, inode);
 	return 0;

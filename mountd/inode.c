@@ -66,12 +66,19 @@ static void lru_push(struct inodes *inodes, struct inode *inode)
 	inodes->newest.older = inode;
 }
 
-struct inode *inode_find(struct inodes *inodes, uint64_t oid)
+struct inode *inode_find_quietly(struct inodes *inodes, uint64_t oid)
 {
 	struct inode *inode = inodes->table[hash_oid(oid) & (inodes->size - 1)];
 
 	while (inode != NULL && inode->oid != oid)
 		inode = inode->hash_next;
+	return inode;
+}
+
+struct inode *inode_find(struct inodes *inodes, uint64_t oid)
+{
+	struct inode *inode = inode_find_quietly(inodes, oid);
+
 	if (inode != NULL && inodes->newest.older != inode) {
 		lru_remove(inode);
 		lru_push(inodes, inode);

@@ -44,7 +44,8 @@ struct inode {
 	struct dirty_head dirty;
 	double dirty_since;
 	struct inode *dirty_next, *dirty_prev; /* all with a head, oldest change first */
-	uint64_t sibling_of;		       /* a conflict sibling: the real inode; read-only */
+	bool has_siblings;   /* its body register has several values (mountd/sibling.h) */
+	uint64_t sibling_of; /* a conflict sibling: the real inode; read-only */
 	uint32_t sibling_rank;
 };
 
@@ -68,6 +69,8 @@ void inodes_release(struct inodes *inodes);
 
 /* NULL when it is not cached. Marks it as used. */
 struct inode *inode_find(struct inodes *inodes, uint64_t oid);
+/* As inode_find, but not as a use: for walks along the LRU. */
+struct inode *inode_find_quietly(struct inodes *inodes, uint64_t oid);
 /* A fresh one, zeroed but for the oid; must not exist. May evict others that are not pinned. */
 struct inode *inode_add(struct inodes *inodes, uint64_t oid);
 /* Forgets it at once; the caller knows that nothing of it is needed. */

@@ -9,41 +9,18 @@
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
 #include "mountd/mountd.h"
+#include "mountd/records.h"
+#include "mountd/sibling.h"
 #include "tree/view.h"
 
 #define NAMES_MAX (256u << 10) /* in all directories together */
-
-/* A reply's records, one behind the other. */
-struct cursor {
-	const uint8_t *data;
-	size_t len;
-};
-
-static int next_record(struct cursor *cursor, struct tree_record *ret)
-{
-	uint32_t sealed_len;
-	size_t len;
-	int r;
-
-	if (cursor->len < TREE_RECORD_HEAD)
-		return cursor->len == 0 ? -ENOENT : -EBADMSG;
-	memcpy(&sealed_len, cursor->data + 4, sizeof(sealed_len));
-	len = TREE_RECORD_HEAD + (size_t)cursor->data[3] * TREE_REF_SIZE + sealed_len;
-	if (len > cursor->len)
-		return -EBADMSG;
-	r = tree_record_parse(cursor->data, len, ret);
-	if (r < 0)
-		return r;
-	cursor->data += len;
-	cursor->len -= len;
-	return 0;
-}
 
 /* The records of one inode as they come by: the greatest of each register is kept. */
 struct gathered {
 	uint64_t oid;
 	struct tree_record attr, body;
 	bool has_attr, has_body;
+	bool has_values; /* the body has several */
 };
 
 static void keep_greatest(struct tree_record *best, bool *has, const struct tree_record *rec)
@@ -59,7 +36,10 @@ static void gather(struct gathered *gathered, const struct tree_record *rec)
 		*gathered = (struct gathered){ .oid = rec->e.key.id };
 	if (rec->e.key.kind == TREE_ATTR)
 		keep_greatest(&gathered->attr, &gathered->has_attr, rec);
-	else if (rec->e.key.kind == TREE_BODY)
+	if (rec->e.key.kind == TREE_BODY && gathered->has_body &&
+		memcmp(rec->e.vtag, gathered->body.e.vtag, TREE_TAG_SIZE) != 0)
+		gathered->has_values = true;
+	if (rec->e.key.kind == TREE_BODY)
 		keep_greatest(&gathered->body, &gathered->has_body, rec);
 }
 
@@ -97,6 +77,7 @@ static int absorb(struct mountd *m, const struct gathered *gathered, const struc
 	inode->attr = attr;
 	inode->body = body;
 	inode->has_body = gathered->has_body;
+	inode->has_siblings = gathered->has_values && S_ISREG(attr.mode);
 	inode->nlink = node->nlink;
 	inode->subdirs = node->subdirs;
 	inode->entries = node->entries;
@@ -113,7 +94,7 @@ static int fetch_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 	struct store_inode_reply reply;
 	struct gathered gathered = { .oid = oid };
 	struct tree_record rec, link = { 0 };
-	struct cursor cursor;
+	struct records records;
 	bool has_link = false;
 	int r;
 
@@ -122,15 +103,15 @@ static int fetch_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 	} while (edge_again(m, r));
 	if (r < 0)
 		return r;
-	cursor = (struct cursor){ reply.records.data, reply.records.len };
-	while ((r = next_record(&cursor, &rec)) == 0)
+	records = (struct records){ reply.records.data, reply.records.len };
+	while ((r = records_next(&records, &rec)) == 0)
 		if (rec.e.key.kind == TREE_LINK)
 			keep_greatest(&link, &has_link, &rec);
 		else if (rec.e.key.id == oid)
 			gather(&gathered, &rec);
 	if (r == -ENOENT)
 		r = absorb(m, &gathered, find_node(reply.nodes, reply.num_nodes, oid), ret);
-	if (r == 0 && has_link && inode_is_dir(*ret))
+	if (r == 0 && has_link)
 		(*ret)->parent = link.e.parent;
 	store_inode_reply_release(&reply);
 	return r;
@@ -179,7 +160,7 @@ static int rank_of(struct mountd *m, const struct sealed_link *link,
 	struct tree_element elements[64], *e;
 	uint32_t ranks[64];
 	struct tree_record rec;
-	struct cursor cursor;
+	struct records records;
 	size_t num = 0;
 	int r;
 
@@ -190,8 +171,8 @@ static int rank_of(struct mountd *m, const struct sealed_link *link,
 	} while (edge_again(m, r));
 	if (r < 0)
 		return r;
-	cursor = (struct cursor){ reply.records.data, reply.records.len };
-	while ((r = next_record(&cursor, &rec)) == 0) {
+	records = (struct records){ reply.records.data, reply.records.len };
+	while ((r = records_next(&records, &rec)) == 0) {
 		if (rec.e.key.kind != TREE_LINK)
 			continue;
 		for (e = elements; e < elements + num && e->key.id != rec.e.key.id; e++)
@@ -211,19 +192,6 @@ static int rank_of(struct mountd *m, const struct sealed_link *link,
 			*ret_replica = elements[i].stamp.replica;
 		}
 	return 0;
-}
-
-static size_t conflict_name(
-	char *out, const char *name, size_t len, uint32_t replica, uint32_t rank)
-{
-	char suffix[40];
-	int n = snprintf(suffix, sizeof(suffix), ".conflict-%08x-%u", replica, rank);
-
-	if (len + (size_t)n > SEALED_NAME_MAX)
-		len = SEALED_NAME_MAX - (size_t)n;
-	memcpy(out, name, len);
-	memcpy(out + len, suffix, (size_t)n);
-	return len + (size_t)n;
 }
 
 static struct dirent_entry *put_name(struct mountd *m, struct dir *dir,
@@ -266,7 +234,7 @@ static int add_name(struct mountd *m, struct inode *inode, const struct sealed_l
 		put_name(m, inode->dir, link, link->name, link->name_len);
 	}
 	put_name(m, inode->dir, &other, name,
-		conflict_name(name, link->name, link->name_len, replica, rank));
+		sibling_name(name, link->name, link->name_len, replica, rank));
 	return 0;
 }
 
@@ -274,15 +242,16 @@ static int add_name(struct mountd *m, struct inode *inode, const struct sealed_l
 static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_bytes *records,
 	const struct store_node *nodes, size_t num_nodes, uint64_t *ret_last)
 {
-	struct cursor cursor = { records->data, records->len };
+	struct records left = { records->data, records->len };
 	struct gathered gathered = { 0 };
+	struct sealed_link shown = { 0 };
 	struct tree_record rec;
 	struct inode *inode;
 	size_t next = 0;
 	int r, end;
 
 	for (;;) {
-		end = next_record(&cursor, &rec);
+		end = records_next(&left, &rec);
 		if (end < 0 && end != -ENOENT)
 			return end;
 		/* The inode is complete when something else begins. */
@@ -299,8 +268,10 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 				next = 0;
 			if (r < 0 && r != -EBADMSG)
 				return r;
-			if (r == 0 && inode_is_dir(inode))
+			if (r == 0)
 				inode->parent = dir->oid;
+			if (r == 0 && inode->has_siblings && shown.target == inode->oid)
+				(void)sibling_add(m, dir, &shown);
 			gathered = (struct gathered){ 0 };
 		}
 		if (end < 0)
@@ -311,8 +282,10 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 			*ret_last = rec.e.key.id;
 			r = sealed_get_link(&m->sealer, &rec, &link);
 			/* One record that is damaged must not hide all others. */
-			if (r == 0 && link.parent == dir->oid)
+			if (r == 0 && link.parent == dir->oid) {
+				shown = link;
 				r = add_name(m, dir, &link, rec.e.tag);
+			}
 			if (r < 0 && r != -EBADMSG && r != -EPROTONOSUPPORT)
 				return r;
 		} else {

@@ -6,8 +6,7 @@
  * Conflicts, as tree/view.h orders them: of a link, attr or body register with several elements the
  * winner is shown. Several links of one name in a directory: the winner has the name, the others
  * are NAME.conflict-REPLICA-N. Different bodies of a file: the winner is the file; the others are
- * read-only siblings of the same form of name. Siblings have inode numbers made up here, as long
- * as mountd lives.
+ * read-only siblings of the same form of name (mountd/sibling.h).
  */
 #ifndef BAZIL_MOUNTD_LOAD_H
 #define BAZIL_MOUNTD_LOAD_H

@@ -125,6 +125,8 @@ static int list(struct listing *listing, struct inode *dir, uint64_t after)
 
 		if (!dir->dir->complete)
 			r = load_page(listing->m, dir, after, 0, &last, &end);
+		if (end)
+			last = UINT64_MAX; /* siblings come behind all link ids */
 		if (r == 0)
 			r = add_names(listing, dir, after, last);
 		if (end)

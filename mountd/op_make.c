@@ -62,8 +62,8 @@ static int make(struct mountd *m, struct inode *dir, const char *name, struct se
 	inode = inode_add(&m->inodes, link.target);
 	inode->attr = *attr;
 	inode->nlink = 1;
+	inode->parent = dir->oid;
 	if (S_ISDIR(attr->mode)) {
-		inode->parent = dir->oid;
 		inode->dir = dir_new();
 		inode->dir->complete = true;
 	}

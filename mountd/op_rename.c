@@ -7,6 +7,7 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/request.h"
+#include "mountd/sibling.h"
 #include "mountd/tree_edit.h"
 
 #ifndef RENAME_NOREPLACE
@@ -69,10 +70,16 @@ static void put_ctime(struct batch *batch, const struct inode *inode, int64_t no
 static void place(struct mountd *m, struct inode *dir, const struct sealed_link *link,
 	struct inode *inode, int64_t now)
 {
+	bool has_siblings = inode->has_siblings;
+
 	edit_name_added(m, dir, link);
 	inode->attr.ctime = now;
-	if (inode_is_dir(inode))
-		inode->parent = dir->oid;
+	inode->parent = dir->oid;
+	if (has_siblings) {
+		sibling_drop(m, inode);
+		inode->has_siblings = true;
+		(void)sibling_add(m, dir, link);
+	}
 }
 
 static int exchange(struct mountd *m, struct side *a, struct side *b, int64_t now)
@@ -120,6 +127,7 @@ static int move(struct mountd *m, struct side *from, struct side *to, int64_t no
 		return r;
 	edit_name_gone(m, from->dir, from->entry);
 	if (to->entry != NULL) {
+		sibling_drop(m, to->inode);
 		edit_name_gone(m, to->dir, to->entry);
 		edit_unlink_done(m, to->inode, now);
 		if (to->inode->nlink == 0 && lookup_held(&m->inodes, to->inode->oid) == 0 &&
@@ -154,6 +162,11 @@ static int rename_now(struct mountd *m, struct side *from, struct side *to, unsi
 		return -ENOENT;
 	if (from->entry == to->entry)
 		return 0;
+	/* Upon EXDEV mv copies a sibling and removes it: that is how a conflict is settled. */
+	if (from->inode->sibling_of != 0)
+		return -EXDEV;
+	if (to->entry != NULL && to->inode->sibling_of != 0)
+		return -EPERM;
 	if (inode_is_dir(from->inode) && is_below(m, to->dir, from->inode))
 		return -EINVAL;
 	if (flags & RENAME_EXCHANGE && inode_is_dir(to->inode) && is_below(m, from->dir, to->inode))

@@ -10,6 +10,7 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
+#include "mountd/records.h"
 #include "mountd/request.h"
 
 /* One attribute after the other: called with each that opens. Positive: enough. */
@@ -20,27 +21,18 @@ typedef int xattr_fn(
 static int visit_page(struct mountd *m, const struct ipc_bytes *records,
 	uint8_t after[TREE_TAG_SIZE], xattr_fn *fn, void *arg)
 {
-	static const size_t head = TREE_RECORD_HEAD;
 	uint8_t *buf = malloc(TREE_XATTR_SEALED_MAX), last[TREE_TAG_SIZE] = { 0 };
-	const uint8_t *at = records->data, *end = at + records->len;
+	struct records cursor = { records->data, records->len };
+	struct tree_record rec;
 	int r = 0;
 
 	if (buf == NULL)
 		return -ENOMEM;
-	while (r == 0 && at < end) {
-		struct tree_record rec;
+	while (r == 0 && records_next(&cursor, &rec) == 0) {
 		const uint8_t *value;
 		const char *name;
-		size_t name_len, len, rec_len;
-		uint32_t sealed_len;
+		size_t name_len, len;
 
-		if ((size_t)(end - at) < head)
-			break;
-		memcpy(&sealed_len, at + 4, sizeof(sealed_len));
-		rec_len = head + (size_t)at[3] * TREE_REF_SIZE + sealed_len;
-		if (rec_len > (size_t)(end - at) || tree_record_parse(at, rec_len, &rec) < 0)
-			break;
-		at += rec_len;
 		/* Of several elements stored gives the winner first. */
 		if (memcmp(last, rec.e.tag, sizeof(last)) == 0)
 			continue;

@@ -454,6 +454,10 @@ void on_store_kick(struct store_server *self, const struct store_kick *msg)
 	drain(self->fake);
 }
 
+void on_store_flushed(struct store_server *self, const struct store_flushed *msg)
+{
+}
+
 void on_key_volume(struct key_server *self, struct ipc_call *call, const struct key_volume *req)
 {
 	struct key_volume_reply reply;

@@ -1,0 +1,172 @@
+#include "mountd/sibling.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/chan.h"
+#include "ipc/store.gen.h"
+#include "mountd/changed.h"
+#include "mountd/dir.h"
+#include "mountd/flush.h"
+#include "mountd/load.h"
+#include "mountd/mountd.h"
+#include "mountd/publish.h"
+#include "mountd/records.h"
+#include "tree/view.h"
+
+#define VALUES_MAX 16
+
+size_t sibling_name(char *out, const char *name, size_t len, uint32_t replica, uint32_t rank)
+{
+	char suffix[40];
+	int n = snprintf(suffix, sizeof(suffix), ".conflict-%08x-%u", replica, rank);
+
+	if (len + (size_t)n > SEALED_NAME_MAX)
+		len = SEALED_NAME_MAX - (size_t)n;
+	memcpy(out, name, len);
+	memcpy(out + len, suffix, (size_t)n);
+	return len + (size_t)n;
+}
+
+static uint64_t sibling_oid(const struct tree_element *e)
+{
+	uint64_t mix = e->key.id * UINT64_C(0x9e3779b97f4a7c15);
+
+	mix = (mix ^ e->stamp.replica) * UINT64_C(0xbf58476d1ce4e5b9);
+	mix = (mix ^ e->stamp.epoch ^ mix >> 29) * UINT64_C(0x94d049bb133111eb);
+	return tree_oid(SIBLING_REPLICA, (uint32_t)(mix >> 32) | 1);
+}
+
+static int make_sibling(struct mountd *m, const struct inode *dir, const struct tree_record *rec,
+	uint32_t rank, struct inode **ret)
+{
+	struct inode *file = inode_find(&m->inodes, rec->e.key.id);
+	struct sealed_body body;
+	int r;
+
+	*ret = inode_find(&m->inodes, sibling_oid(&rec->e));
+	if (*ret != NULL || file == NULL)
+		return file == NULL ? -ENOENT : 0;
+	r = sealed_get_body(&m->sealer, rec, &body);
+	if (r < 0)
+		return r;
+	*ret = inode_add(&m->inodes, sibling_oid(&rec->e));
+	(*ret)->attr = file->attr;
+	(*ret)->body = body;
+	(*ret)->has_body = true;
+	(*ret)->nlink = 1;
+	(*ret)->pins = 1;
+	(*ret)->parent = dir->oid;
+	(*ret)->sibling_of = file->oid;
+	(*ret)->sibling_rank = rank;
+	return 0;
+}
+
+/* The name is computed from the rank; where a person uses that name already, from the next. */
+static void put_name(struct mountd *m, struct inode *dir, const struct sealed_link *link,
+	const struct inode *sibling, uint32_t replica, uint32_t rank)
+{
+	char name[SEALED_NAME_MAX + 1];
+	struct dirent_entry *entry;
+	size_t len;
+
+	do {
+		len = sibling_name(name, link->name, link->name_len, replica, rank++);
+		entry = dir_find(dir->dir, name, len);
+	} while (entry != NULL && entry->lid != sibling->oid);
+	m->num_names -= dir->dir->num;
+	entry = dir_add(dir->dir, sibling->oid, sibling->oid, link->type, name, len);
+	entry->is_computed = true;
+	m->num_names += dir->dir->num;
+}
+
+int sibling_add(struct mountd *m, struct inode *dir, const struct sealed_link *link)
+{
+	struct store_inode req = { .oid = link->target };
+	struct store_inode_reply reply;
+	struct tree_record recs[VALUES_MAX], rec;
+	struct tree_element elements[VALUES_MAX];
+	struct records records;
+	size_t order[VALUES_MAX], num = 0, values;
+	struct inode *sibling;
+	int r;
+
+	do {
+		r = store_inode_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
+	} while (edge_again(m, r));
+	if (r < 0)
+		return r;
+	records = (struct records){ reply.records.data, reply.records.len };
+	while (num < VALUES_MAX && records_next(&records, &rec) == 0)
+		if (rec.e.key.kind == TREE_BODY && rec.e.key.id == link->target) {
+			elements[num] = rec.e;
+			recs[num++] = rec;
+		}
+	values = num > 0 ? tree_view_values(elements, num, order) : 0;
+	for (size_t i = 1; r == 0 && i < values; i++) {
+		r = make_sibling(m, dir, &recs[order[i]], (uint32_t)i, &sibling);
+		if (r == 0)
+			put_name(
+				m, dir, link, sibling, recs[order[i]].e.stamp.replica, (uint32_t)i);
+	}
+	store_inode_reply_release(&reply);
+	return r;
+}
+
+void sibling_drop(struct mountd *m, struct inode *inode)
+{
+	struct inode *at = m->inodes.newest.newer, *next;
+
+	if (!inode->has_siblings)
+		return;
+	inode->has_siblings = false;
+	for (; at != &m->inodes.newest; at = next) {
+		struct inode *dir;
+		struct dirent_entry *entry;
+
+		next = at->newer;
+		if (at->sibling_of != inode->oid || at->pins > 1)
+			continue;
+		dir = inode_find_quietly(&m->inodes, at->parent);
+		entry = dir != NULL && dir->dir != NULL ? dir_find_lid(dir->dir, at->oid) : NULL;
+		if (entry != NULL) {
+			changed_forget_name(m->changed, dir->oid, entry->name, entry->name_len);
+			changed_forget_inode(m->changed, dir->oid);
+			dir_remove(dir->dir, entry);
+			m->num_names--;
+		}
+		inode_drop(&m->inodes, at);
+	}
+}
+
+static size_t count_siblings(const struct mountd *m, uint64_t oid)
+{
+	size_t num = 0;
+
+	for (const struct inode *at = m->inodes.newest.newer; at != &m->inodes.newest;
+		at = at->newer)
+		num += at->sibling_of == oid;
+	return num;
+}
+
+int sibling_remove(struct mountd *m, struct inode *sibling)
+{
+	struct inode *file;
+	struct batch batch;
+	int r = load_inode(m, sibling->sibling_of, &file);
+
+	if (r < 0)
+		return r;
+	if (count_siblings(m, file->oid) > 1)
+		return -EPERM;
+	if (file->head != DIRTY_NO_HEAD)
+		return flush_inode(m, file, true);
+	batch_begin(m, &batch);
+	batch_put_body(&batch, file->oid, &file->body);
+	r = batch_publish(&batch, m->view, 0);
+	if (r == 0)
+		sibling_drop(m, file);
+	return r;
+}
