@@ -53,7 +53,7 @@ static int restrict_mount(const char *path, uint64_t attrs)
 /* The working directory becomes the root and the old one a directory in it. */
 static int pivot_beside(void)
 {
-	if (mkdir(OLD_ROOT + 1, 0700) < 0 || syscall(SYS_pivot_root, ".", OLD_ROOT + 1) < 0 ||
+	if (mkdir(&OLD_ROOT[1], 0700) < 0 || syscall(SYS_pivot_root, ".", &OLD_ROOT[1]) < 0 ||
 		chdir("/") < 0)
 		return -errno;
 	return 0;
