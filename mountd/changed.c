@@ -250,7 +250,8 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 {
 	struct mountd *m = changed->m;
 
-	m->view = msg->view;
+	if (msg->view > m->view)
+		m->view = msg->view;
 	if (msg->all) {
 		for (struct inode *inode = m->inodes.newest.newer, *next;
 			inode != &m->inodes.newest; inode = next) {
@@ -300,31 +301,41 @@ static void apply_held(struct ev_loop *loop, ev_timer *timer, int events)
 }
 
 /* Kept and applied from the loop: a handler that waits for stored must find what it looked at. */
-void on_store_changed(struct store_client *self, const struct store_changed *msg)
+static void hold(struct changed *changed, const struct store_changed *msg)
 {
-	struct mountd *m = self->m;
-	struct changed *changed = m->changed;
-	struct held *held;
+	struct held *held = calloc(1, sizeof(*held));
 
-	if (!m->is_mounted) {
-		m->view = msg->view;
-		return;
-	}
-	held = calloc(1, sizeof(*held));
 	if (held == NULL)
 		abort();
 	held->msg = *msg;
 	held->msg.changes = calloc(msg->num_changes + 1, sizeof(*msg->changes));
 	if (held->msg.changes == NULL)
 		abort();
-	memcpy(held->msg.changes, msg->changes, msg->num_changes * sizeof(*msg->changes));
+	if (msg->num_changes > 0)
+		memcpy(held->msg.changes, msg->changes, msg->num_changes * sizeof(*msg->changes));
 	*changed->held_last = held;
 	changed->held_last = &held->next;
 	if (!ev_is_active(&changed->timer)) {
 		ev_timer_init(&changed->timer, apply_held, 0., 0.001);
 		changed->timer.data = changed;
-		ev_timer_start(m->loop, &changed->timer);
+		ev_timer_start(changed->m->loop, &changed->timer);
 	}
+}
+
+void on_store_changed(struct store_client *self, const struct store_changed *msg)
+{
+	if (self->m->is_mounted)
+		hold(self->m->changed, msg);
+	else
+		self->m->view = msg->view;
+}
+
+void changed_look_again(struct changed *changed, uint64_t oid)
+{
+	struct store_change change = { .kind = TREE_BODY, .id = oid };
+
+	hold(changed, &(struct store_changed){
+			      .view = changed->m->view, .changes = &change, .num_changes = 1 });
 }
 
 void on_store_room(struct store_client *self, const struct store_room *msg)

@@ -25,5 +25,7 @@ void changed_free(struct changed *changed);
 /* Tells the kernel, later and from the thread. */
 void changed_forget_name(struct changed *changed, uint64_t parent, const char *name, size_t len);
 void changed_forget_inode(struct changed *changed, uint64_t oid);
+/* A file was stored that a pull had changed meanwhile: its versions are looked at anew, soon. */
+void changed_look_again(struct changed *changed, uint64_t oid);
 
 #endif

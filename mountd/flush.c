@@ -11,6 +11,7 @@
 #include "ipc/chan.h"
 #include "ipc/key.gen.h"
 #include "ipc/store.gen.h"
+#include "mountd/changed.h"
 #include "mountd/chunks.h"
 #include "mountd/contents.h"
 #include "mountd/mountd.h"
@@ -400,6 +401,7 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 {
 	struct sealed_body body = { 0 };
 	uint64_t upto = UINT64_MAX, seq = dirty_log_seq(m->dirty);
+	uint64_t view = inode->dirty.view;
 	struct batch batch;
 	int r = 0;
 
@@ -432,8 +434,12 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 	if (body.form != SEALED_TREE)
 		contents_reset(inode);
 	inode->pins--;
-	/* The write replaced every version that was seen. */
-	sibling_drop(m, inode);
+	/* The write replaced every version that was seen; what a pull brought since stays beside.
+	 */
+	if (view != m->view)
+		changed_look_again(m->changed, inode->oid);
+	else
+		sibling_drop(m, inode);
 	if (all && inode->pins == 0)
 		contents_free(m, inode);
 	return 0;
