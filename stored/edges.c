@@ -187,6 +187,7 @@ static int sync_open(struct stored *stored, struct waiting_edge *edge)
 	}
 	stored->sync = sync;
 	sync_room(sync->chan, &(struct sync_room){ 0 });
+	fetch_resume(stored);
 	return 0;
 }
 
@@ -214,6 +215,7 @@ static int fetch_open(struct stored *stored, struct waiting_edge *edge)
 		return r;
 	}
 	stored->fetch = fetch;
+	fetch_resume(stored);
 	return 0;
 }
 

@@ -1,12 +1,14 @@
 /*
  * store_fetch: far objects. Each fetch waits until all its objects are here; an object that is
- * asked for already is not asked for twice.
+ * asked for already is not asked for twice. A syncd that dies only delays: what it was to bring is
+ * parked and asked of its successor, until the deadline.
  */
 #include "ipc/fetch.gen.h"
 #include "ipc/store.gen.h"
 #include "stored/stored.h"
 
 #include <errno.h>
+#include <ev.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +19,10 @@ struct fetch {
 	struct fetch *next;
 	struct stored *stored;
 	struct ipc_call *call;
+	struct ev_timer deadline;
+	double ends;	/* loop time */
+	bool is_parked; /* nobody is asked at the moment */
+	uint8_t volume[16];
 	size_t num;
 	uint8_t ids[STORE_FETCH_IDS_MAX][32];
 };
@@ -55,6 +61,7 @@ static void fetch_answer(struct fetch *fetch, int err)
 	while (*link != fetch)
 		link = &(*link)->next;
 	*link = fetch->next;
+	ev_timer_stop(fetch->stored->loop, &fetch->deadline);
 	if (err < 0)
 		ipc_call_fail(fetch->call, err, NULL);
 	else
@@ -81,7 +88,6 @@ void fetch_arrived(struct stored *stored)
 	}
 }
 
-/* Whoever still waits for something that this request was to bring gets no more. */
 static void asked_done(void *arg, int err, const struct fetch_objects_reply *reply)
 {
 	struct asked *asked = arg;
@@ -93,29 +99,71 @@ static void asked_done(void *arg, int err, const struct fetch_objects_reply *rep
 		intake_sync(stored);
 		fetch_arrived(stored);
 	}
+	/* Whoever still waits for something that this request was to bring gets no more from it. */
 	for (fetch = stored->fetches; fetch; fetch = next) {
 		next = fetch->next;
-		for (i = 0; i < asked->num; i++) {
-			if (!fetch_has(fetch, asked->ids[i]))
-				continue;
-			fetch_answer(fetch, err == -ECONNRESET ? -EHOSTUNREACH
-					    : err < 0	       ? err
-							       : -ENODATA);
-			break;
-		}
+		for (i = 0; i < asked->num && !fetch_has(fetch, asked->ids[i]); i++)
+			;
+		if (i == asked->num)
+			continue;
+		if (err == -ECONNRESET)
+			fetch->is_parked = true;
+		else
+			fetch_answer(fetch, err < 0 ? err : -ENODATA);
 	}
 	free(asked);
+}
+
+/* Sends what is in `asked`, which is asked_done's then. False: nobody is there to be asked. */
+static bool ask(
+	struct stored *stored, struct asked *asked, const uint8_t volume[16], double seconds)
+{
+	struct fetch_objects req = {
+		.ids = asked->ids, .num_ids = asked->num, .deadline_ms = (uint32_t)(seconds * 1000)
+	};
+
+	/* Objects arrive by the other edge. */
+	if (!stored->fetch || !stored->sync)
+		return false;
+	memcpy(req.volume, volume, sizeof(req.volume));
+	return fetch_objects_timeout(stored->fetch->chan, &req, req.deadline_ms + GRACE_MS,
+		       asked_done, asked) == 0;
+}
+
+void fetch_resume(struct stored *stored)
+{
+	struct fetch *fetch;
+
+	for (fetch = stored->fetches; fetch; fetch = fetch->next) {
+		struct asked *asked = fetch->is_parked ? calloc(1, sizeof(*asked)) : NULL;
+		double left = fetch->ends - ev_now(stored->loop);
+
+		if (!asked)
+			continue;
+		asked->stored = stored;
+		asked->num = fetch->num;
+		memcpy(asked->ids, fetch->ids, sizeof(fetch->ids));
+		fetch->is_parked = !ask(stored, asked, fetch->volume, left > 0 ? left : 0.001);
+		if (fetch->is_parked)
+			free(asked);
+	}
+}
+
+static void on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+	struct fetch *fetch = timer->data;
+
+	fetch_answer(fetch, fetch->is_parked ? -EHOSTUNREACH : -ETIMEDOUT);
 }
 
 void on_store_fetch(struct store_server *self, struct ipc_call *call, const struct store_fetch *req)
 {
 	struct stored *stored = self->stored;
-	struct fetch_objects ask = { .deadline_ms = req->deadline_ms };
+	double seconds = req->deadline_ms / 1000.;
 	struct asked *asked;
 	struct fetch *fetch;
 	struct place place;
 	size_t i;
-	int r;
 
 	stored->counters.fetches++;
 	intake_run(self);
@@ -129,6 +177,7 @@ void on_store_fetch(struct store_server *self, struct ipc_call *call, const stru
 	}
 	fetch->stored = asked->stored = stored;
 	fetch->call = call;
+	memcpy(fetch->volume, self->volume, sizeof(fetch->volume));
 	for (i = 0; i < req->num_ids; i++) {
 		if (engine_locate(stored->engine, req->ids[i], &place) == 0 ||
 			fetch_has(fetch, req->ids[i]))
@@ -137,28 +186,22 @@ void on_store_fetch(struct store_server *self, struct ipc_call *call, const stru
 			memcpy(asked->ids[asked->num++], req->ids[i], 32);
 		memcpy(fetch->ids[fetch->num++], req->ids[i], 32);
 	}
+	fetch->ends = ev_now(stored->loop) + seconds;
+	/* After the answer that syncd owes us, so that its reason is the one that is told. */
+	ev_timer_init(&fetch->deadline, on_deadline, seconds + 2 * GRACE_MS / 1000., 0.);
+	fetch->deadline.data = fetch;
+	ev_timer_start(stored->loop, &fetch->deadline);
 	fetch->next = stored->fetches;
 	stored->fetches = fetch;
-	if (fetch->num == 0 || asked->num == 0) {
+	if (fetch->num == 0) {
+		fetch_answer(fetch, 0);
 		free(asked);
-		if (fetch->num == 0)
-			fetch_answer(fetch, 0);
 		return;
 	}
-	if (!stored->fetch || !stored->sync) {
+	if (asked->num > 0)
+		fetch->is_parked = !ask(stored, asked, self->volume, seconds);
+	if (asked->num == 0 || fetch->is_parked)
 		free(asked);
-		fetch_answer(fetch, -EHOSTUNREACH);
-		return;
-	}
-	memcpy(ask.volume, self->volume, sizeof(ask.volume));
-	ask.ids = asked->ids;
-	ask.num_ids = asked->num;
-	r = fetch_objects_timeout(
-		stored->fetch->chan, &ask, req->deadline_ms + GRACE_MS, asked_done, asked);
-	if (r < 0) {
-		free(asked);
-		fetch_answer(fetch, -EHOSTUNREACH);
-	}
 }
 
 void fetch_close(struct stored *stored)
@@ -168,7 +211,7 @@ void fetch_close(struct stored *stored)
 	if (!fetch)
 		return;
 	stored->fetch = NULL;
-	/* Every request on its way ends in asked_done, which answers those who wait. */
+	/* Every request on its way ends in asked_done, which parks those who wait. */
 	ipc_chan_close(fetch->chan);
 	free(fetch);
 }

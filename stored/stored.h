@@ -151,6 +151,8 @@ _Noreturn void stored_die(int err, const char *doing);
 void fetch_close(struct stored *stored);
 /* Objects have arrived: answers what is complete. */
 void fetch_arrived(struct stored *stored);
+/* There is a syncd again: asks it for what is parked. */
+void fetch_resume(struct stored *stored);
 bool fetch_wants(const struct stored *stored, const uint8_t id[32]);
 
 /* ---- stored/serve_sync.c */
