@@ -80,6 +80,11 @@ int cli_error(const char *fmt, ...)
 
 int cli_request_error(const char *what, int err, const char *text)
 {
+	size_t len = strlen(what);
+
+	/* Some texts say themselves what was tried. */
+	if (text && strncmp(text, what, len) == 0 && text[len] == ':')
+		return cli_error("%s", text);
 	if (text && *text)
 		return cli_error("%s: %s", what, text);
 	if (err == -ECONNRESET)
