@@ -97,7 +97,8 @@ void rig_new(struct rig *rig)
 	if (rig->options.map_size == 0)
 		rig->options.map_size = 256u << 20;
 	rig_open(rig);
-	must(settings_volume_add(rig->engine, "v", NULL, "default", (const uint8_t *)"keyid678") == 0);
+	must(settings_volume_add(rig->engine, "v", NULL, "default", (const uint8_t *)"keyid678") ==
+		0);
 	rig->vol = engine_volume_named(rig->engine, "v");
 	must(rig->vol);
 	struct volume_info info;
@@ -420,8 +421,8 @@ static uint64_t digest_dir(struct rig *rig, uint64_t oid, bool stamps, int depth
 				sum += digest_dir(rig, rec.e.target, stamps, depth + 1) * 5;
 			struct page *x = calloc(1, sizeof(*x));
 			must(x);
-			if (engine_xattrs(rig->engine, rig->vol, rec.e.target, zero,
-				    page_init(x)) == 0)
+			if (engine_xattrs(
+				    rig->engine, rig->vol, rec.e.target, zero, page_init(x)) == 0)
 				sum += mix_records(x, stamps) * 13;
 			free(x);
 		}

@@ -25,7 +25,7 @@ struct rig {
 uint64_t rig_seed(void);
 uint64_t rig_random(uint64_t *seed);
 
-void rig_new(struct rig *rig);  /* a directory, a store, a volume "v" */
+void rig_new(struct rig *rig);	/* a directory, a store, a volume "v" */
 void rig_open(struct rig *rig); /* asserts */
 int rig_try_open(struct rig *rig);
 void rig_close(struct rig *rig);

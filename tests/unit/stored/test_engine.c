@@ -34,8 +34,7 @@ static void engine__a_created_file_is_found_by_every_read(void **state)
 	assert_int_equal(page_count(&page), 3);
 	assert_true(page_find(&page, TREE_BODY, oid, &rec));
 	assert_int_equal(engine_inode(rig.engine, rig.vol, oid + 99, page_init(&page)), -ENOENT);
-	assert_int_equal(
-		engine_dir(rig.engine, rig.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
+	assert_int_equal(engine_dir(rig.engine, rig.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
 	assert_int_equal(page_count(&page), 3);
 	assert_true(page.page.end);
 	rig_free(&rig);

@@ -1,7 +1,7 @@
 /*
- * Every n-th call of the engine's I/O fails, for n from 1 until a run meets no failure any more: opening,
- * putting, syncing, committing, recovering. After each the store opens to a state between two
- * operations, and what was synced before is there.
+ * Every n-th call of the engine's I/O fails, for n from 1 until a run meets no failure any more:
+ * opening, putting, syncing, committing, recovering. After each the store opens to a state between
+ * two operations, and what was synced before is there.
  */
 #include "rig.h"
 
@@ -17,7 +17,7 @@ struct faulty {
 	const struct store_io *real;
 	unsigned calls, fail_at;
 	int error;
-	bool once;  /* a single failure, else all calls from there on fail */
+	bool once;    /* a single failure, else all calls from there on fail */
 	bool shorter; /* writes and reads of half the length, never failing */
 	bool has_failed;
 };
@@ -223,8 +223,7 @@ static int count(struct rig *rig)
 		assert_int_equal(page_count(&page), 3);
 		assert_true(page_find(&page, TREE_BODY, page.nodes[0].oid, &rec));
 		for (size_t k = 0; k < rec.sealed_len; k++)
-			assert_int_equal(
-				rec.sealed[k], (uint8_t)(page.nodes[0].oid * 31 + k * 7));
+			assert_int_equal(rec.sealed[k], (uint8_t)(page.nodes[0].oid * 31 + k * 7));
 	}
 	assert_int_equal(engine_dir(rig->engine, rig->vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
 	assert_int_equal(page.page.num_nodes, i);

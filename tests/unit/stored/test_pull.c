@@ -84,8 +84,8 @@ static int pull_with(struct rig *p, struct rig *q, size_t cap, struct engine_cha
 		if (r < 0 || result.need_len == 0)
 			break;
 		assert_true(++steps < 100);
-		assert_int_equal(engine_serve_inodes(a.serve, need, result.need_len, blob,
-					 sizeof(blob), &len),
+		assert_int_equal(engine_serve_inodes(
+					 a.serve, need, result.need_len, blob, sizeof(blob), &len),
 			0);
 		assert_int_equal(engine_pull_put(p->engine, pull, blob, len, NULL, 0), 0);
 	}
@@ -301,9 +301,8 @@ static void pull__an_aborted_one_leaves_no_trace(void **state)
 	assert_int_equal(engine_pull_begin(b.engine, b.vol, &pull, asked, &len), 0);
 	assert_int_equal(engine_pull_begin(b.engine, b.vol, &second, asked, &len), -EBUSY);
 	answer.info.known = answer.known;
-	assert_int_equal(engine_serve_begin(
-				 a.engine, a.vol, asked, len, &answer.serve, &answer.info),
-		0);
+	assert_int_equal(
+		engine_serve_begin(a.engine, a.vol, asked, len, &answer.serve, &answer.info), 0);
 	stage(&b, pull, &answer, 3000);
 	assert_true(rig_digest(&b, true) == before);
 	engine_pull_abort(b.engine, pull);

@@ -119,9 +119,10 @@ static void recover__a_lost_or_foreign_index_is_rebuilt(void **state)
 	assert_true(rig_digest(&rig, true) == before);
 	rig_close(&rig);
 	fd = open(path, O_WRONLY);
-	assert_int_equal(write(fd, "this is no index, it is a text file of some length........"
-				   "...........................................................",
-				     100),
+	assert_int_equal(write(fd,
+				 "this is no index, it is a text file of some length........"
+				 "...........................................................",
+				 100),
 		100);
 	assert_int_equal(pwrite(fd, "garbage garbage garbage", 20, 4096), 20);
 	close(fd);
@@ -338,12 +339,14 @@ static void recover__a_killed_process_keeps_what_it_synced(void **state)
 		for (;; have++) {
 			snprintf(name, sizeof(name), "f%u", have + 1);
 			tag_of(name, tag);
-			if (engine_lookup(rig.engine, rig.vol, TREE_ROOT, tag, page_init(&page)) < 0)
+			if (engine_lookup(rig.engine, rig.vol, TREE_ROOT, tag, page_init(&page)) <
+				0)
 				break;
 		}
 		assert_true(have >= acked);
 		/* A prefix: nothing behind the first that is missing. */
-		assert_int_equal(engine_dir(rig.engine, rig.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
+		assert_int_equal(
+			engine_dir(rig.engine, rig.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
 		if (page.page.end)
 			assert_int_equal(page.page.num_nodes, have);
 		rig_free(&rig);
