@@ -250,6 +250,8 @@ static void index_insert(struct dirty_file *file, size_t at, const struct dirty_
 
 static void index_remove(struct dirty_file *file, size_t at, size_t num)
 {
+	if (num == 0)
+		return; /* also: there may be no array yet */
 	for (size_t i = at; i < at + num; i++)
 		if (!file->extents[i].is_zero)
 			file->bytes -= file->extents[i].len;
