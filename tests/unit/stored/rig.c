@@ -88,7 +88,9 @@ void rig_new(struct rig *rig)
 {
 	uint64_t reserve = rig->options.reserve_size;
 
-	snprintf(rig->path, sizeof(rig->path), "/tmp/bazil-store-XXXXXX");
+	/* Thousands of fdatasyncs: in memory where there is such a place. */
+	snprintf(rig->path, sizeof(rig->path), "%s/bazil-store-XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	must(mkdtemp(rig->path));
 	rig->dir_fd = open(rig->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	must(rig->dir_fd >= 0);
