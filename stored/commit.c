@@ -8,7 +8,7 @@
 
 _Noreturn void stored_die(int err, const char *doing)
 {
-	fatal("stored: %s: %s; starting anew from what is on the disk", doing, strerror(-err));
+	fatal("%s: %s; starting anew from what is on the disk", doing, strerror(-err));
 }
 
 int commit_wait(struct store_server *mount, struct ipc_call *call)

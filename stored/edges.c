@@ -68,7 +68,7 @@ static void mount_closed(void *self, struct ipc_chan *chan, int err)
 	struct store_server *mount = self;
 
 	if (err < 0) {
-		log_warn("stored: closed the edge to a mountd: %s", ipc_chan_error(chan));
+		log_warn("closed the edge to a mountd: %s", ipc_chan_error(chan));
 		mount->stored->counters.broken++;
 	}
 	/* What it had published is still ours to take. */
@@ -155,7 +155,7 @@ static void sync_closed(void *self, struct ipc_chan *chan, int err)
 	struct sync_server *sync = self;
 
 	if (err < 0) {
-		log_warn("stored: closed the edge to syncd: %s", ipc_chan_error(chan));
+		log_warn("closed the edge to syncd: %s", ipc_chan_error(chan));
 		sync->stored->counters.broken++;
 	}
 	sync_close(sync->stored);
@@ -334,7 +334,7 @@ void stored_edges_begin(struct stored *stored)
 		stored->waiting = edge->next;
 		r = edge_open(stored, edge);
 		if (r < 0)
-			log_error_errno(r, "stored: opening an edge of kind %s", edge->kind);
+			log_error_errno(r, "opening an edge of kind %s", edge->kind);
 		edge_free(edge);
 	}
 }

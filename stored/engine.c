@@ -174,6 +174,7 @@ static int engine_steps(struct engine *engine)
 			return engine_fail(engine, r, "store: cannot create it: %s", strerror(-r));
 	}
 	reserve_open(engine);
+	recover_done(engine);
 	return 0;
 }
 

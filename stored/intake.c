@@ -98,7 +98,7 @@ static void set_error(struct store_server *mount, int err)
 	struct intake_area *area = area_of(mount->ring);
 
 	if ((err != 0) != mount->is_full)
-		log_at(err ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "stored: %s",
+		log_at(err ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
 			err ? "the disk is full: files can only be deleted"
 			    : "there is room on the disk again");
 	mount->is_full = err != 0;
@@ -122,7 +122,7 @@ static void written(struct store_server *mount)
 
 static void give_up(struct store_server *mount, int r)
 {
-	log_warn("stored: a mountd sent a malformed entry: its edge is closed (%s)", strerror(-r));
+	log_warn("a mountd sent a malformed entry: its edge is closed (%s)", strerror(-r));
 	mount->stored->counters.broken++;
 	mount->is_broken = true;
 }
@@ -256,7 +256,7 @@ bool intake_sync(struct stored *stored)
 	}
 	digest_free(digest);
 	if (r < 0) {
-		log_warn("stored: syncd sent a malformed entry: its edge is closed");
+		log_warn("syncd sent a malformed entry: its edge is closed");
 		stored->counters.broken++;
 		sync_close(stored);
 		return any;

@@ -137,11 +137,11 @@ static int prepare(void *self, struct worker *worker)
 	stored->loop = worker_loop(worker);
 	/* The index is opened by name; inside the sandbox this directory is the root. */
 	if (fchdir(WORKER_DIR_FD) < 0)
-		return log_error_errno(-errno, "stored: no store directory");
+		return log_error_errno(-errno, "no store directory");
 	/* libcrypto reads its configuration on first use. */
 	digest = digest_new();
 	if (!digest)
-		return log_error_errno(-ENOSYS, "stored: no SHA-256");
+		return log_error_errno(-ENOSYS, "no SHA-256");
 	digest_free(digest);
 	ev_prepare_init(&stored->prepare, on_prepare);
 	ev_check_init(&stored->check, on_check);
@@ -227,7 +227,7 @@ static void stop(void *self, struct ipc_call *call)
 		stored->engine = NULL;
 	}
 	if (r < 0)
-		log_error_errno(r, "stored: the last commit failed; the log has everything");
+		log_error_errno(r, "the last commit failed; the log has everything");
 	worker_stopped(stored->worker, call);
 }
 
@@ -244,6 +244,6 @@ int main(void)
 	struct stored *stored = calloc(1, sizeof(*stored));
 
 	if (!stored)
-		fatal("stored: no memory");
+		fatal("no memory");
 	return worker_run(&role, &ops, stored);
 }

@@ -6,6 +6,7 @@
 #include "stored/volume.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -238,19 +239,61 @@ static int open_and_replay(struct engine *engine)
 	return r < 0 ? r : recover_replay(engine);
 }
 
+/*
+ * LMDB trusts its file: damage may end the process by SIGBUS or SIGSEGV instead of an error. The
+ * file `opening` counts the attempts that never came to their end; after some of them the index
+ * goes.
+ */
+#define ATTEMPTS_MAX 3
+
+static bool opening_begin(struct engine *engine)
+{
+	const struct store_io *io = engine->io;
+	uint8_t count = 0;
+	bool is_hopeless;
+	int fd;
+
+	fd = io->openat(io->ctx, engine->options.dir_fd, "opening", O_RDWR | O_CREAT, 0600);
+	if (fd < 0)
+		return false;
+	if (io->pread(io->ctx, fd, &count, 1, 0) != 1)
+		count = 0;
+	is_hopeless = count >= ATTEMPTS_MAX;
+	count = is_hopeless ? 0 : (uint8_t)(count + 1);
+	/* Only a hint: failing to write it costs nothing but the hint. */
+	store_io_write_full(io, fd, &count, 1, 0);
+	io->close(io->ctx, fd);
+	return is_hopeless;
+}
+
+static int rebuild(struct engine *engine)
+{
+	int r = remove_index(engine);
+
+	return r < 0 ? r : open_and_replay(engine);
+}
+
 int recover_index(struct engine *engine)
 {
+	bool is_hopeless = opening_begin(engine);
 	int r;
 
-	if (engine->options.rebuild || engine->options.create) {
-		r = remove_index(engine);
-		if (r < 0)
-			return r;
-	}
+	if (is_hopeless)
+		engine_log(engine, 4,
+			"store: the index ended this process %d times and is being rebuilt from "
+			"the "
+			"arenas",
+			ATTEMPTS_MAX);
+	if (is_hopeless || engine->options.rebuild || engine->options.create)
+		return rebuild(engine);
 	r = open_and_replay(engine);
 	if (r != -EUCLEAN && r != -EINVAL)
 		return r;
 	engine_log(engine, 4, "store: the index is damaged and is being rebuilt from the arenas");
-	r = remove_index(engine);
-	return r < 0 ? r : open_and_replay(engine);
+	return rebuild(engine);
+}
+
+void recover_done(struct engine *engine)
+{
+	engine->io->unlinkat(engine->io->ctx, engine->options.dir_fd, "opening");
 }

@@ -332,8 +332,7 @@ static void waiting_go(struct serve_waiting *w)
 
 static void on_flush_late(struct ev_loop *loop, struct ev_timer *timer, int events)
 {
-	log_warn(
-		"stored: a mountd did not store what is dirty in time: a peer gets the rest later");
+	log_warn("a mountd did not store what is dirty in time: a peer gets the rest later");
 	waiting_go(timer->data);
 }
 

@@ -378,6 +378,34 @@ static void recover__a_full_map_grows(void **state)
 	rig_free(&rig);
 }
 
+/* An index on which LMDB dies by a signal: each time a new process tries, at last without it. */
+static void recover__an_index_that_kills_is_given_up(void **state)
+{
+	struct rig rig = { 0 };
+	uint64_t before;
+	char path[96];
+	uint8_t count = 3;
+	int fd;
+
+	rig_new(&rig);
+	rig_file(&rig, TREE_ROOT, "f", NULL);
+	before = rig_digest(&rig, true);
+	rig_close(&rig);
+	rig_path(&rig, "opening", path);
+	assert_int_equal(access(path, F_OK), -1);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(fd, &count, 1), 1);
+	close(fd);
+	rig_path(&rig, "index", path);
+	fd = open(path, O_WRONLY);
+	/* The root pages: what cannot be read must not be looked at. */
+	assert_int_equal(ftruncate(fd, 12288), 0);
+	close(fd);
+	rig_open(&rig);
+	assert_true(rig_digest(&rig, true) == before);
+	rig_free(&rig);
+}
+
 static void recover__numbers_are_never_given_out_twice(void **state)
 {
 	struct rig rig = { 0 };
@@ -442,6 +470,7 @@ int main(void)
 		cmocka_unit_test(recover__damage_in_the_middle_is_skipped_and_told),
 		cmocka_unit_test(recover__a_killed_process_keeps_what_it_synced),
 		cmocka_unit_test(recover__a_full_map_grows),
+		cmocka_unit_test(recover__an_index_that_kills_is_given_up),
 		cmocka_unit_test(recover__numbers_are_never_given_out_twice),
 		cmocka_unit_test(recover__foreign_formats_are_refused_untouched),
 		cmocka_unit_test(recover__a_store_opens_once_at_a_time),
