@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +57,13 @@ const char *child_state_name(const struct child *c)
 		return "backing off";
 	}
 	return "?";
+}
+
+bool child_is_alive(const struct child *c)
+{
+	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
+
+	return c->pidfd >= 0 && poll(&p, 1, 0) == 0;
 }
 
 bool child_is_ready(const struct child *c)
@@ -330,7 +338,9 @@ static void on_exited(struct ev_loop *loop, struct ev_io *w, int events)
 static void died(struct child *c, const char *how)
 {
 	struct supervisor *s = c->supervisor;
-	const bool stopping = c->state == CHILD_STOPPING || (c->mount && mount_is_over(c->mount));
+	/* A start that has failed is not tried again: its one reason was said. */
+	const bool stopping =
+		c->state == CHILD_STOPPING || s->failed || (c->mount && mount_is_over(c->mount));
 
 	snprintf(c->last_death, sizeof(c->last_death), "%s", how);
 	edges_renew(s, c);
@@ -345,8 +355,11 @@ static void died(struct child *c, const char *how)
 	log_warn("%s: %s: restarting it", c->role->name, how);
 	c->state = CHILD_BACKING_OFF;
 	c->restarts++;
-	if (s->starting && c->failures >= 5)
+	if (s->starting && c->failures >= 5) {
 		supervisor_fail(s, "server: %s does not start: %s", c->role->name, how);
+		c->state = CHILD_STOPPED;
+		return;
+	}
 	if (c->mount && mount_child_died(c->mount))
 		return; /* given up */
 	/* From the loop in any case: a program that cannot be run must not recurse. */

@@ -75,6 +75,9 @@ void child_release(struct child *c);
 /* It has said work_ready and been checked: it may be given descriptors. */
 bool child_is_ready(const struct child *c);
 
+/* Looks at the process itself: its death may not have been dealt with yet. */
+bool child_is_alive(const struct child *c);
+
 const char *child_state_name(const struct child *c);
 
 #endif

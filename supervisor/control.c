@@ -173,7 +173,8 @@ static void relay(void *self, struct ipc_call *call, uint16_t type)
 	c = &s->children[role->id];
 	if (s->once)
 		child_start(c);
-	if (c->state == CHILD_RUNNING)
+	/* What is sent to a dead process is lost, and nobody knows whether it was done. */
+	if (c->state == CHILD_RUNNING && child_is_alive(c))
 		relay_to(c, call);
 	else
 		hold(c, call);

@@ -76,9 +76,12 @@ bool supervisor_wait(struct supervisor *s, bool (*is_so)(void *arg), void *arg, 
 	const bool was_stopping = s->stopping;
 	struct ev_timer timer;
 
-	ev_timer_init(&timer, wake, seconds, 0.);
+	/* Again and again at the end: the loop's clock may be a hair before ours. */
+	ev_now_update(s->loop);
+	ev_timer_init(&timer, wake, seconds, 0.01);
 	ev_timer_start(s->loop, &timer);
-	while (!is_so(arg) && !s->failed && s->stopping == was_stopping && ev_time() < end)
+	while (!is_so(arg) && !(s->starting && s->failed) && s->stopping == was_stopping &&
+		ev_time() < end)
 		ev_run(s->loop, EVRUN_ONCE);
 	ev_timer_stop(s->loop, &timer);
 	return is_so(arg);

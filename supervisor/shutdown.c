@@ -76,7 +76,6 @@ void shutdown_all(struct supervisor *s)
 {
 	s->stopping = true;
 	s->starting = false;
-	s->failed = false;
 	control_unlisten(s);
 	unmount_all(s);
 	stop_role(s, ROLE_SYNCD);
