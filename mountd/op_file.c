@@ -204,6 +204,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 		r = load_file(m, ino_out, true, &out);
 	if (r == 0 && ((uint64_t)off_out + len > INT64_MAX || off_in < 0 || off_out < 0))
 		r = -EFBIG;
+	if (r == 0)
+		r = kill_priv(m, out);
 	if (r < 0) {
 		request_done(req, r);
 		return;

@@ -107,12 +107,21 @@ static int find_xattr(
 	return visit(m, inode->oid, tag, take_wanted, ret);
 }
 
-/* Access lists would have to change modes and be inherited: not served as plain attributes. */
+/* Access lists (system.) would have to change modes and be inherited: not served as plain
+ * attributes. Who may touch the other namespaces the kernel checked, but for their existence. */
 static int check(const char *name)
 {
+	static const char *const spaces[] = { "user.", "trusted.", "security." };
+
 	if (strlen(name) > SEALED_NAME_MAX)
 		return -ERANGE;
-	return strncmp(name, "system.", 7) == 0 ? -EOPNOTSUPP : 0;
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+		size_t len = strlen(spaces[i]);
+
+		if (strncmp(name, spaces[i], len) == 0)
+			return name[len] == '\0' ? -EINVAL : 0;
+	}
+	return -EOPNOTSUPP;
 }
 
 static int publish_xattr(struct mountd *m, struct inode *inode, const char *name, const char *value,
@@ -221,12 +230,15 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 struct names {
 	char *buf;
 	size_t len, size;
+	bool is_root; /* else trusted attributes do not exist, as everywhere on Linux */
 };
 
 static int take_name(void *arg, const char *name, size_t name_len, const uint8_t *value, size_t len)
 {
 	struct names *names = arg;
 
+	if (!names->is_root && name_len > 8 && memcmp(name, "trusted.", 8) == 0)
+		return 0;
 	if (names->len + name_len + 1 <= names->size) {
 		memcpy(names->buf + names->len, name, name_len);
 		names->buf[names->len + name_len] = '\0';
@@ -240,7 +252,8 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	static const uint8_t first[TREE_TAG_SIZE];
 	struct mountd *m = request_mountd(req);
 	struct names names = { .buf = (char *)m->io_buf,
-		.size = size < SESSION_IO_MAX ? size : SESSION_IO_MAX };
+		.size = size < SESSION_IO_MAX ? size : SESSION_IO_MAX,
+		.is_root = fuse_req_ctx(req)->uid == 0 };
 	struct inode *inode;
 	int r = load_inode(m, ino, &inode);
 

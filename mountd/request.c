@@ -64,13 +64,19 @@ struct timespec request_timespec(int64_t ns)
 	return ts;
 }
 
+/* A removed directory that somebody still has open: 0, as a removed file. */
+static nlink_t num_links(const struct inode *inode)
+{
+	return inode_is_dir(inode) && inode->nlink > 0 ? 2 + inode->subdirs : inode->nlink;
+}
+
 void request_fill(const struct mountd *m, const struct inode *inode, struct stat *ret_st)
 {
 	uint64_t size = inode_size(inode);
 
 	*ret_st = (struct stat){ .st_ino = inode->oid,
 		.st_mode = inode->attr.mode,
-		.st_nlink = inode_is_dir(inode) ? 2 + inode->subdirs : inode->nlink,
+		.st_nlink = num_links(inode),
 		.st_uid = m->keep_owner ? inode->attr.uid : m->uid,
 		.st_gid = m->keep_owner ? inode->attr.gid : m->gid,
 		.st_rdev = inode->attr.rdev,

@@ -127,9 +127,12 @@ static int init_again(struct mountd *m, int fuse_fd, int reply_fd)
 	return r == -EINVAL ? -EPROTO : r;
 }
 
-static void note_flags(struct session *session, const uint8_t *body, size_t len)
+static void note_flags(
+	struct session *session, const struct fuse_in_header *head, const uint8_t *body, size_t len)
 {
-	session->kills_priv = false;
+	/* These two are left to us, and not said is whether the caller may keep the bits. */
+	session->kills_priv = head->uid != 0 && (session->opcode == FUSE_FALLOCATE ||
+							session->opcode == FUSE_COPY_FILE_RANGE);
 	if (session->opcode == FUSE_WRITE && len >= sizeof(struct fuse_write_in))
 		session->kills_priv =
 			((const struct fuse_write_in *)body)->write_flags & FUSE_WRITE_KILL_SUIDGID;
@@ -146,7 +149,7 @@ static void process(struct mountd *m, size_t len)
 
 	session->unique = head->unique;
 	session->opcode = head->opcode;
-	note_flags(session, session->buf + sizeof(*head), len - sizeof(*head));
+	note_flags(session, head, session->buf + sizeof(*head), len - sizeof(*head));
 	m->num_requests++;
 	fuse_session_process_buf(session->se, &buf);
 	session->unique = 0;
