@@ -346,9 +346,11 @@ def chown_rights():
 def writing_clears_setuid():
     need_root()
     os.chmod(".", 0o777)
+    write("source", b"copied")
     # Without the group's x the bit meant mandatory locks, and kernels differ.
     for mode, wanted in ((0o6777, [0o777]), (0o4777, [0o777]), (0o2777, [0o777]), (0o2767, [0o2767, 0o767]), (0o4666, [0o666])):
-        for change in (lambda: write_at("f"), lambda: os.truncate("f", 1), lambda: opens("f", os.O_WRONLY | os.O_TRUNC), lambda: allocate("f")):
+        for change in (lambda: write_at("f"), lambda: os.truncate("f", 1), lambda: opens("f", os.O_WRONLY | os.O_TRUNC), lambda: allocate("f"),
+                       lambda: copy_to("f")):
             write("f", b"12345")
             os.chmod("f", mode)
             as_stranger(change)
@@ -366,6 +368,11 @@ def write_at(path):
 def allocate(path):
     with Open(path, os.O_WRONLY) as fd:
         fallocate(fd, 0, 0, 100000)
+
+
+def copy_to(path):
+    with Open(path, os.O_WRONLY) as out, Open("source", os.O_RDONLY) as source:
+        os.copy_file_range(source, out, 10)
 
 
 @case
