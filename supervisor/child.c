@@ -276,7 +276,7 @@ static void ctl_closed(void *self, struct ipc_chan *chan, int err)
 
 static double backoff(unsigned failures)
 {
-	static const double seconds[] = { 0., 0.01, 0.05, 0.25, 1., 5. };
+	static const double seconds[] = { 0., 0.01, 0.05, 0.25, 1. };
 	const unsigned last = sizeof(seconds) / sizeof(seconds[0]) - 1;
 
 	return seconds[failures < last ? failures : last];
@@ -355,7 +355,7 @@ static void died(struct child *c, const char *how)
 	log_warn("%s: %s: restarting it", c->role->name, how);
 	c->state = CHILD_BACKING_OFF;
 	c->restarts++;
-	if (s->starting && c->failures >= 5) {
+	if (s->starting && c->failures >= 4) {
 		supervisor_fail(s, "server: %s does not start: %s", c->role->name, how);
 		c->state = CHILD_STOPPED;
 		return;
