@@ -6,6 +6,7 @@
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@
 struct told {
 	struct told *next;
 	uint64_t oid;
+	uint64_t seen; /* not for the kernel: all before it was told, this view is shown */
 	size_t name_len;
 	char *name;
 };
@@ -41,6 +43,8 @@ struct changed {
 	pthread_cond_t wake;
 	struct told *first, **last; /* under the lock */
 	bool stop;
+	_Atomic uint64_t seen; /* the last view shown: from the thread to the loop */
+	ev_async seen_signal;
 	struct held *held, **held_last; /* the main thread's */
 	ev_timer timer;
 };
@@ -76,13 +80,27 @@ static void *changed_main(void *arg)
 		if (changed->first == NULL)
 			changed->last = &changed->first;
 		pthread_mutex_unlock(&changed->lock);
-		notify(changed->m, told);
+		if (told->seen) {
+			atomic_store(&changed->seen, told->seen);
+			ev_async_send(changed->m->loop, &changed->seen_signal);
+		} else {
+			notify(changed->m, told);
+		}
 		free(told->name);
 		free(told);
 		pthread_mutex_lock(&changed->lock);
 	}
 	pthread_mutex_unlock(&changed->lock);
 	return NULL;
+}
+
+static void on_seen(struct ev_loop *loop, ev_async *signal, int events)
+{
+	struct changed *changed = signal->data;
+	struct store_seen msg = { .view = atomic_load(&changed->seen) };
+
+	if (changed->m->edges.store != NULL)
+		(void)store_seen(changed->m->edges.store, &msg);
 }
 
 int changed_new(struct changed **ret, struct mountd *m)
@@ -96,6 +114,9 @@ int changed_new(struct changed **ret, struct mountd *m)
 	changed->m = m;
 	changed->last = &changed->first;
 	changed->held_last = &changed->held;
+	ev_async_init(&changed->seen_signal, on_seen);
+	changed->seen_signal.data = changed;
+	ev_async_start(m->loop, &changed->seen_signal);
 	pthread_mutex_init(&changed->lock, NULL);
 	pthread_cond_init(&changed->wake, NULL);
 	sigfillset(&all);
@@ -118,6 +139,26 @@ void changed_free(struct changed *changed)
 	free(changed);
 }
 
+static void enqueue(struct changed *changed, struct told *told)
+{
+	pthread_mutex_lock(&changed->lock);
+	*changed->last = told;
+	changed->last = &told->next;
+	pthread_cond_signal(&changed->wake);
+	pthread_mutex_unlock(&changed->lock);
+}
+
+/* Behind all that the kernel is to be told of this view. */
+static void tell_seen(struct changed *changed, uint64_t view)
+{
+	struct told *told = calloc(1, sizeof(*told));
+
+	if (told == NULL)
+		abort();
+	told->seen = view;
+	enqueue(changed, told);
+}
+
 static void tell(struct changed *changed, uint64_t oid, const char *name, size_t len)
 {
 	struct told *told = calloc(1, sizeof(*told));
@@ -131,11 +172,7 @@ static void tell(struct changed *changed, uint64_t oid, const char *name, size_t
 		if (told->name == NULL)
 			abort();
 	}
-	pthread_mutex_lock(&changed->lock);
-	*changed->last = told;
-	changed->last = &told->next;
-	pthread_cond_signal(&changed->wake);
-	pthread_mutex_unlock(&changed->lock);
+	enqueue(changed, told);
 }
 
 void changed_forget_name(struct changed *changed, uint64_t parent, const char *name, size_t len)
@@ -295,6 +332,8 @@ static void apply_held(struct ev_loop *loop, ev_timer *timer, int events)
 		if (changed->held == NULL)
 			changed->held_last = &changed->held;
 		apply(changed, &held->msg);
+		if (held->msg.view && !held->msg.more)
+			tell_seen(changed, held->msg.view);
 		free(held->msg.changes);
 		free(held);
 	}
@@ -324,10 +363,13 @@ static void hold(struct changed *changed, const struct store_changed *msg)
 
 void on_store_changed(struct store_client *self, const struct store_changed *msg)
 {
-	if (self->m->is_mounted)
+	if (self->m->is_mounted) {
 		hold(self->m->changed, msg);
-	else
-		self->m->view = msg->view;
+		return;
+	}
+	self->m->view = msg->view;
+	if (!msg->more)
+		(void)store_seen(self->m->edges.store, &(struct store_seen){ .view = msg->view });
 }
 
 void changed_look_again(struct changed *changed, uint64_t oid)

@@ -61,6 +61,7 @@ void mount_close(struct store_server *mount)
 	free(mount->syncs);
 	free(mount);
 	sync_flushed(stored, volume, 0);
+	sync_seen(stored, volume, UINT64_MAX);
 }
 
 static void mount_closed(void *self, struct ipc_chan *chan, int err)

@@ -206,6 +206,7 @@ void mount_tell(struct store_server *mount, uint64_t view, const struct engine_c
 			change->parent = changes->list[i].parent;
 			memcpy(change->tag, changes->list[i].tag, sizeof(change->tag));
 		}
+		msg.more = i < changes->num;
 		store_changed(mount->chan, &msg);
 	} while (i < changes->num);
 }

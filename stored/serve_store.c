@@ -291,3 +291,8 @@ void on_store_flushed(struct store_server *self, const struct store_flushed *msg
 {
 	sync_flushed(self->stored, self->volume, msg->token);
 }
+
+void on_store_seen(struct store_server *self, const struct store_seen *msg)
+{
+	sync_seen(self->stored, self->volume, msg->view);
+}

@@ -55,6 +55,16 @@ struct serve_waiting {
 	uint8_t known[];
 };
 
+/* A pull that is committed and answered when the volume's mountd shows it. */
+struct seen_waiting {
+	struct seen_waiting *next;
+	struct sync_server *sync;
+	struct ipc_call *call;
+	struct ev_timer timer;
+	uint64_t view, num_changed, num_conflicts;
+	uint8_t volume[16];
+};
+
 /* The edge to syncd. */
 struct sync_server {
 	struct stored *stored;
@@ -72,6 +82,7 @@ struct sync_server {
 		double used; /* loop time */
 	} serves[ENGINE_SERVES_MAX];
 	struct serve_waiting *waiting;
+	struct seen_waiting *unseen;
 	uint64_t next_id;
 };
 
@@ -127,6 +138,8 @@ struct store_server *stored_mount_of(struct stored *stored, const uint8_t volume
 /* ---- stored/serve_sync.c */
 /* The pulls that waited for this token, or (0) for this volume's mountd at all, go on. */
 void sync_flushed(struct stored *stored, const uint8_t volume[16], uint64_t token);
+/* The volume's mountd shows the pulls up to this view, or (~0) there is none any more. */
+void sync_seen(struct stored *stored, const uint8_t volume[16], uint64_t view);
 
 /* ---- stored/intake.c */
 /* Takes all that is published; true if there was something. */
