@@ -25,7 +25,7 @@
 
 #define READY_SECONDS	20.0
 #define STOP_SECONDS	10.0
-#define LIVED_SECONDS	30.0
+#define LIVED_SECONDS	10.0
 #define PING_SECONDS	20.0
 #define PING_TIMEOUT_MS 60000
 /* Another worker of a killed supervisor may still be finishing and hold its directory. */

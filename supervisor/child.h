@@ -5,8 +5,8 @@
  * handed over -> BEGINNING -> work_begin answered -> RUNNING -> died -> BACKING_OFF -> STARTING ...
  *   any -> child_stop() -> STOPPING -> STOPPED
  *
- * Its death is seen by a pidfd. It is restarted at once the first time, then after 10, 50, 250 ms,
- * 1 s and every 5 s; the count is forgotten when it lived for 30 s. Its edges are made anew
+ * Its death is seen by a pidfd. It is restarted at once the first time, then after 10, 50, 250 ms
+ * and every second; the count is forgotten when it lived for 10 s. Its edges are made anew
  * (edges.h), and requests for it wait meanwhile (control.h).
  */
 #ifndef BAZIL_SUPERVISOR_CHILD_H
