@@ -274,7 +274,9 @@ static void protect(void)
 {
 	const struct rlimit none = { 0, 0 };
 
+#ifndef BAZIL_SANITIZED
 	prctl(PR_SET_DUMPABLE, 0);
+#endif
 	setrlimit(RLIMIT_CORE, &none);
 	signal(SIGPIPE, SIG_IGN);
 	umask(077);

@@ -20,8 +20,13 @@
 #include "worker/sandbox.h"
 #include "worker/scope.h"
 
+#ifdef BAZIL_SANITIZED
+/* See worker/sandbox.h. */
+#define NAMESPACES (SANDBOX_USER_NS | SANDBOX_NET_NS | SANDBOX_IPC_NS)
+#else
 #define NAMESPACES                                                                                 \
 	(SANDBOX_USER_NS | SANDBOX_ROOT | SANDBOX_NET_NS | SANDBOX_PID_NS | SANDBOX_IPC_NS)
+#endif
 
 /* Where the child failed; it writes this and errno into a pipe that exec closes. */
 enum stage { STAGE_MAPS, STAGE_CAPS, STAGE_ROOT, STAGE_FDS, STAGE_EXEC };
@@ -114,16 +119,9 @@ static void reset_signals(void)
  * it must not be run from the old root.
  */
 static const char *const run_paths[] = { "/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache",
-#ifdef BAZIL_SANITIZED
-	"/proc",
-#endif
 	NULL };
 static const char *const resolver_paths[] = { "/usr", "/lib", "/lib32", "/lib64", "/etc",
-	"/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf", "/run/connman",
-#ifdef BAZIL_SANITIZED
-	"/proc",
-#endif
-	NULL };
+	"/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf", "/run/connman", NULL };
 
 /* Makes the worker's first root; what->dir_fd becomes its directory seen from inside. */
 static int enter_root(struct spawn *what)

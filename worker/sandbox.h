@@ -20,8 +20,8 @@
  * What a process may call is in the tables of worker/profiles.c. A forbidden call dies by SIGSYS;
  * configure with -DBAZIL_SECCOMP_TRAP=ON to get its number on stderr.
  *
- * With sanitizers (BAZIL_SANITIZED) seccomp, dumpable and the limits of memory are left out and
- * reported missing: their run-time could not work.
+ * With sanitizers (BAZIL_SANITIZED) the empty root, the pid namespace, Landlock, seccomp, dumpable
+ * and the limits of memory are left out and reported missing: their run-time could not work.
  */
 #ifndef BAZIL_WORKER_SANDBOX_H
 #define BAZIL_WORKER_SANDBOX_H

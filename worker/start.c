@@ -10,6 +10,15 @@
 
 #include "worker/log.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 /* After the supervisor died: time to make durable what can be. */
 #define ORPHAN_SECONDS 5.0
 
@@ -215,7 +224,9 @@ int worker_run(const struct worker_role *role, const struct worker_ops *ops, voi
 	int dir_fd = WORKER_DIR_FD;
 
 	/* The first thing of all: until here everybody with our uid could read our memory. */
+#ifndef BAZIL_SANITIZED
 	prctl(PR_SET_DUMPABLE, 0);
+#endif
 	/* Before anything of ours may take the number. */
 	if (fcntl(WORKER_DIR_FD, F_SETFD, FD_CLOEXEC) < 0)
 		dir_fd = -1;
@@ -238,5 +249,9 @@ int worker_run(const struct worker_role *role, const struct worker_ops *ops, voi
 		ipc_chan_flush(worker->chan, 1000);
 	log_set_sink(NULL, NULL);
 	ipc_chan_close(worker->chan);
+	/* The loop stays: the role may stop its watchers and close its channels after us. */
+#ifdef __SANITIZE_ADDRESS__
+	__lsan_ignore_object(worker->loop);
+#endif
 	return worker->status;
 }

@@ -223,7 +223,10 @@ int main(int argc, char **argv)
 			self.has_dir = i < 2;
 			struct worker_role role = { names[i], (enum sandbox_profile)i };
 
-			return worker_run(&role, &ops, &self);
+			int r = worker_run(&role, &ops, &self);
+
+			ipc_chan_close(self.ctl);
+			return r;
 		}
 	return 2;
 }
