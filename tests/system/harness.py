@@ -132,7 +132,8 @@ class Node:
         self.log = os.path.join(self.home, "server.log")
 
     def prefix(self):
-        ns = ["ip", "netns", "exec", self.netns] if self.netns else []
+        # Not `ip netns exec`: that has a mount namespace of its own, where the server's mounts are not seen.
+        ns = ["nsenter", f"--net=/run/netns/{self.netns}"] if self.netns else []
         return ns + self.user.prefix()
 
     def environment(self):
