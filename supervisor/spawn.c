@@ -295,6 +295,9 @@ int spawn(const struct spawn *what, struct spawned *ret)
 			first = r;
 	}
 	if (r == 0 && ret->layers != all)
-		snprintf(ret->missing, sizeof(ret->missing), "namespaces: %s", strerror(-first));
+		snprintf(ret->missing, sizeof(ret->missing), "namespaces: %s",
+			first == -ENOSPC || first == -EUSERS
+				? "their number here is limited to none (user.max_user_namespaces)"
+				: strerror(-first));
 	return r;
 }
