@@ -34,6 +34,7 @@ struct run {
 	uint8_t *buf, *sealed;
 	size_t len, skip; /* skip: bytes of the next extent that are in the tree already */
 	bool is_last;	  /* its end is really an end: cut there */
+	uint64_t filled;  /* bytes put into the tree */
 	size_t num_jobs;
 	struct seal_job jobs[FLUSH_JOBS];
 };
@@ -143,6 +144,7 @@ static int put_chunks(struct run *run)
 			.h = job->h };
 		len += job->plain_len;
 	}
+	run->filled += len;
 	return cas_tree_replace(run->tree, run->offset, len, extents, run->num_jobs);
 }
 
@@ -360,6 +362,7 @@ static int store_tree(struct mountd *m, struct inode *inode, bool all, struct se
 		r = store_extents(m, inode, tree, all, run, ret_upto);
 	if (r == 0 && all && cas_tree_len(tree) != inode->dirty.size)
 		r = cas_tree_resize(tree, inode->dirty.size);
+	body->filled = sealed_body_filled(&inode->body) + run->filled;
 	if (r == 0)
 		r = describe(tree, body);
 	if (r == 0)
@@ -451,8 +454,8 @@ fail:
 	return r;
 }
 
-static int clone_extents(
-	struct cas_tree *from, uint64_t off_in, struct cas_tree *to, uint64_t off_out, uint64_t len)
+static int clone_extents(struct cas_tree *from, uint64_t off_in, struct cas_tree *to,
+	uint64_t off_out, uint64_t len, uint64_t *filled)
 {
 	struct cas_extent extents[64];
 	int r = 0;
@@ -464,8 +467,11 @@ static int clone_extents(
 		r = cas_tree_slice(from, off_in, len, extents, 64, &num);
 		if (r < 0 || num == 0)
 			return r < 0 ? r : -EBADMSG;
-		for (size_t i = 0; i < num; i++)
+		for (size_t i = 0; i < num; i++) {
 			done += extents[i].len;
+			if (!cas_extent_is_hole(&extents[i]))
+				*filled += extents[i].len;
+		}
 		r = cas_tree_replace(to, off_out, done, extents, num);
 		off_in += done;
 		off_out += done;
@@ -491,11 +497,12 @@ int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inod
 	if (in->body.form == SEALED_INLINE || in == out ||
 		(out->body.form == SEALED_INLINE && out->body.size > 0))
 		return -EOPNOTSUPP;
+	body.filled = sealed_body_filled(&out->body);
 	r = contents_tree(in, &from);
 	if (r == 0)
 		r = contents_tree(out, &to);
 	if (r == 0)
-		r = clone_extents(from, off_in, to, off_out, len);
+		r = clone_extents(from, off_in, to, off_out, len, &body.filled);
 	if (r == 0)
 		r = describe(to, &body);
 	if (r == 0) {

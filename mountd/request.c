@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "mountd/contents.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
@@ -70,6 +71,17 @@ static nlink_t num_links(const struct inode *inode)
 	return inode_is_dir(inode) && inode->nlink > 0 ? 2 + inode->subdirs : inode->nlink;
 }
 
+/* Programs that copy look for holes only where the blocks are fewer than the size. */
+static uint64_t filled(const struct inode *inode, uint64_t size)
+{
+	uint64_t ret = size;
+
+	if (inode_is_file(inode))
+		ret = sealed_body_filled(&inode->body) +
+		      (inode->contents != NULL ? inode->contents->file.bytes : 0);
+	return ret < size ? ret : size;
+}
+
 void request_fill(const struct mountd *m, const struct inode *inode, struct stat *ret_st)
 {
 	uint64_t size = inode_size(inode);
@@ -82,7 +94,7 @@ void request_fill(const struct mountd *m, const struct inode *inode, struct stat
 		.st_rdev = inode->attr.rdev,
 		.st_size = (off_t)size,
 		.st_blksize = 65536,
-		.st_blocks = (blkcnt_t)((size + 511) / 512),
+		.st_blocks = (blkcnt_t)((filled(inode, size) + 511) / 512),
 		.st_atim = request_timespec(inode->attr.atime),
 		.st_mtim = request_timespec(inode_mtime(inode)),
 		.st_ctim = request_timespec(inode_ctime(inode)) };

@@ -9,11 +9,12 @@
 
 #include "cas/pad.h"
 
-#define VERSION	   1
-#define LINK_HEAD  24
-#define ATTR_HEAD  56
-#define BODY_HEAD  32
-#define XATTR_HEAD 8
+#define VERSION	    1
+#define LINK_HEAD   24
+#define ATTR_HEAD   56
+#define BODY_HEAD   32
+#define FILLED_UNIT UINT64_C(65536)
+#define XATTR_HEAD  8
 
 static void put16(uint8_t *p, uint16_t v)
 {
@@ -197,6 +198,27 @@ int sealed_get_attr(
 	return 0;
 }
 
+uint64_t sealed_body_filled(const struct sealed_body *body)
+{
+	uint64_t filled = 0;
+
+	if (body->form == SEALED_INLINE)
+		return body->size;
+	if (body->form == SEALED_TREE)
+		return body->filled < body->size ? body->filled : body->size;
+	for (uint32_t i = 0; i < body->num_chunks; i++)
+		if (!cas_extent_is_hole(&body->chunks[i]))
+			filled += body->chunks[i].len;
+	return filled;
+}
+
+static uint32_t filled_units(uint64_t filled)
+{
+	uint64_t units = (filled + FILLED_UNIT - 1) / FILLED_UNIT;
+
+	return units < UINT32_MAX ? (uint32_t)units : UINT32_MAX;
+}
+
 size_t sealed_put_body(
 	const struct sealer *sealer, uint64_t oid, const struct sealed_body *body, uint8_t *buf)
 {
@@ -232,7 +254,10 @@ size_t sealed_put_body(
 		num_refs = 1;
 		break;
 	}
-	cas_value_tag(&sealer->keys, plain, len, e.vtag); /* the times are still zero */
+	/* The times and what is filled are still zero. */
+	cas_value_tag(&sealer->keys, plain, len, e.vtag);
+	if (body->form == SEALED_TREE)
+		put32(plain + 4, filled_units(sealed_body_filled(body)));
 	put64(plain + 16, (uint64_t)body->mtime);
 	put64(plain + 24, (uint64_t)body->ctime);
 	return seal(sealer, &e, refs, num_refs, plain, len, buf);
@@ -297,6 +322,7 @@ int sealed_get_body(
 			return -EBADMSG;
 		body.root.level = plain[2];
 		body.root.len = body.size;
+		body.filled = get32(plain + 4) * FILLED_UNIT;
 		memcpy(body.root.id.b, plain + BODY_HEAD, CAS_ID_SIZE);
 		break;
 	}
