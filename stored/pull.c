@@ -498,6 +498,7 @@ static void renumber(struct engine *engine, struct volume *vol)
 	do {
 		if (engine->io->random(engine->io->ctx, &replica, sizeof(replica)) < 0)
 			return;
+		replica &= TREE_REPLICA_MAX;
 	} while (replica <= 1 || tree_knowledge_epoch(&vol->state.known, replica) > 0);
 	vol->state.clock.replica = replica;
 	vol->state.clock.epoch = 1;

@@ -178,6 +178,7 @@ static int volume_make(struct engine *engine, uint32_t number, const uint8_t id[
 		r = engine->io->random(engine->io->ctx, &replica, sizeof(replica));
 		if (r < 0)
 			return r;
+		replica &= TREE_REPLICA_MAX;
 	} while (replica <= 1);
 	be32_put(key + 1, number);
 	r = change_row(engine, key, sizeof(key), row, volume_row(row, id, keyid, name, sharing));

@@ -102,6 +102,10 @@ struct tree_record {
 	const uint8_t *sealed;
 };
 
+/* New replica numbers are 2 to this: inode numbers and the cookies of readdir, which are link ids,
+ * are positive as off_t then; lseek on a directory refuses others. */
+#define TREE_REPLICA_MAX 0x7fffffffu
+
 static inline uint64_t tree_oid(uint32_t replica, uint32_t counter)
 {
 	return (uint64_t)replica << 32 | counter;
