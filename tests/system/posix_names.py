@@ -698,6 +698,7 @@ def telldir_and_seekdir():
             break
         names.append(entry[0])
     same(len(set(names)), 3002, "names")
+    true(min(places) >= 0, f"a place that lseek refuses: {min(places)}")
     rng = random.Random(SEED)
     for i in rng.sample(range(len(names)), 60):
         d.seek(places[i])
