@@ -8,6 +8,7 @@
  *	op_remove.c   unlink rmdir
  *	op_rename.c   rename
  *	op_file.c     read write lseek fallocate copy_file_range
+ *	op_statx.c    statx, which libfuse does not know
  *	op_sync.c     fsync fsyncdir
  *	op_xattr.c    setxattr getxattr listxattr removexattr
  *
@@ -59,6 +60,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
 	struct fuse_file_info *fi_out, size_t len, int flags);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+/* Answers by itself. */
+void op_statx(struct mountd *m, uint64_t unique, uint64_t oid);
 void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
 	int flags);

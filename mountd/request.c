@@ -14,8 +14,8 @@ struct mountd *request_mountd(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
-/* Errors between processes that a program above a file system would not understand. */
-static int kernel_errno(int r)
+/* Not understood are errors between processes. */
+int request_errno(int r)
 {
 	switch (-r) {
 	case EBADMSG:
@@ -23,17 +23,17 @@ static int kernel_errno(int r)
 	case EPROTONOSUPPORT:
 	case ECONNRESET:
 	case EILSEQ:
-		return EIO;
+		return -EIO;
 	case EAGAIN:
-		return EHOSTUNREACH;
+		return -EHOSTUNREACH;
 	default:
-		return -r;
+		return r;
 	}
 }
 
 void request_done(fuse_req_t req, int r)
 {
-	fuse_reply_err(req, kernel_errno(r));
+	fuse_reply_err(req, -request_errno(r));
 }
 
 static double timeout(const struct mountd *m)

@@ -20,6 +20,8 @@ struct mountd;
 #define REQUEST_TIMEOUT 1e7
 
 struct mountd *request_mountd(fuse_req_t req);
+/* What a program above a file system understands of r, an -errno. */
+int request_errno(int r);
 /* r: 0 or -errno. */
 void request_done(fuse_req_t req, int r);
 /* The inode under a name; counts the kernel's reference. */

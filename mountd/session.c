@@ -21,6 +21,7 @@
 #include "worker/log.h"
 
 #define NOTIFY_RESEND	 7
+#define OPCODE_STATX	 52
 #define REQUESTS_AT_ONCE 512
 
 static int write_all(int fd, const void *data, size_t len)
@@ -151,7 +152,10 @@ static void process(struct mountd *m, size_t len)
 	session->opcode = head->opcode;
 	note_flags(session, head, session->buf + sizeof(*head), len - sizeof(*head));
 	m->num_requests++;
-	fuse_session_process_buf(session->se, &buf);
+	if (head->opcode == OPCODE_STATX)
+		op_statx(m, head->unique, head->nodeid);
+	else
+		fuse_session_process_buf(session->se, &buf);
 	session->unique = 0;
 }
 
