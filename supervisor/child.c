@@ -23,13 +23,14 @@
 #include "worker/log.h"
 #include "worker/scope.h"
 
-#define READY_SECONDS	20.0
-#define STOP_SECONDS	10.0
-#define LIVED_SECONDS	10.0
-#define PING_SECONDS	20.0
-#define PING_TIMEOUT_MS 60000
+#define READY_SECONDS	   20.0
+#define STOP_SECONDS	   10.0
+#define STOP_MOUNT_SECONDS 60.0
+#define LIVED_SECONDS	   10.0
+#define PING_SECONDS	   20.0
+#define PING_TIMEOUT_MS	   60000
 /* Another worker of a killed supervisor may still be finishing and hold its directory. */
-#define BUSY_SECONDS	15.0
+#define BUSY_SECONDS	   15.0
 
 /* The generated handlers' views of us: both ends' self is the child. */
 struct work_client {
@@ -539,7 +540,8 @@ void child_stop(struct child *c)
 			mount_child_stopped(c->mount);
 		return;
 	}
-	set_timer(c, STOP_SECONDS);
+	/* A mountd may have much to store yet, on a slow disk. */
+	set_timer(c, c->mount ? STOP_MOUNT_SECONDS : STOP_SECONDS);
 	/* One that is not ready has begun nothing. */
 	if (before == CHILD_STARTING || !c->work ||
 		work_stop(c->work, &(struct work_stop){ 0 }, stop_done, c) < 0)

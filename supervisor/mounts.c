@@ -18,13 +18,17 @@
 #include "worker/log.h"
 #include "worker/scope.h"
 
-#define DIRTY_SIZE    ((off_t)64 << 20)
-#define STATE_SIZE    ((off_t)64 << 10)
-#define DEATH_SECONDS 30.0
-/* After a forced detach: how long programs may go on with what they have open. */
-#define FORCE_SECONDS 2.0
+#define DIRTY_SIZE     ((off_t)64 << 20)
+#define STATE_SIZE     ((off_t)64 << 10)
+#define DEATH_SECONDS  30.0
+/*
+ * After the detach: how long the kernel's connection may live on. It does while a program uses the
+ * mount that was detached by force, or while another mount namespace (a container, a sandbox being
+ * made) holds a copy.
+ */
+#define LINGER_SECONDS 2.0
 /* mountd has that long to store what was dirty when its mount ended. */
-#define FLUSH_SECONDS 120.0
+#define FLUSH_SECONDS  120.0
 
 static void close_fd(int *fd)
 {
@@ -149,16 +153,17 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int events)
 {
 	struct mount *m = w->data;
 
-	if (m->force) {
+	if (!m->is_over) {
 		/* Still used after the detach: mountd stores what it has, then the kernel's
 		 * connection is closed and who uses it gets errors. */
 		m->is_over = true;
+		ev_timer_set(&m->timer, FLUSH_SECONDS, 0.);
+		ev_timer_start(loop, &m->timer);
 		child_stop(&m->child);
 		return;
 	}
 	log_error("a volume could not store everything in time while it was unmounted");
 	set_failure(m, "its last changes could not be stored in time");
-	m->is_over = true;
 	child_kill(&m->child, "did not store everything in time");
 }
 
@@ -192,7 +197,7 @@ static void detached(void *arg, int err, const struct work_detach_reply *reply)
 	}
 	m->attached = false;
 	ev_timer_stop(s->loop, &m->timer);
-	ev_timer_set(&m->timer, m->force ? FORCE_SECONDS : FLUSH_SECONDS, 0.);
+	ev_timer_set(&m->timer, m->is_over ? FLUSH_SECONDS : LINGER_SECONDS, 0.);
 	ev_timer_start(s->loop, &m->timer);
 }
 
@@ -211,7 +216,6 @@ void mount_leave(struct mount *m, bool force)
 		return;
 	}
 	m->state = MOUNT_LEAVING;
-	m->force = force;
 	m->detaching = true;
 	if (work_detach(chan, &msg, detached, m) < 0)
 		detached(m, -EIO, NULL);

@@ -44,7 +44,6 @@ struct mount {
 	struct ipc_call *call; /* who waits for it to be up, or down */
 	bool attached;	       /* the kernel has it */
 	bool is_over;	       /* mountd need not come back */
-	bool force;
 	bool detaching;
 	char failure[600]; /* why it did not come up, or went down by itself */
 	double deaths[MOUNT_DEATHS_MAX];

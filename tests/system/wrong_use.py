@@ -124,6 +124,19 @@ def mounts(node):
     node.bazil("volume", "unmount", "v")
 
 
+def pinned(node):
+    """Another mount namespace holds a copy of the mount: unmounting here must end all the same."""
+    node.bazil("volume", "mount", "v", node.home + "/mnt")
+    with subprocess.Popen(["unshare", "-m", "--propagation", "private", "sleep", "100"]) as other:
+        harness.wait_for(lambda: os.readlink(f"/proc/{other.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"), "unshare")
+        node.sh("echo kept >mnt/pinned")
+        node.bazil("volume", "unmount", "v", timeout=30)
+        node.bazil("volume", "mount", "v", node.home + "/mnt")
+        check(node.sh("cat mnt/pinned") == "kept\n", "what was written before the unmount is gone")
+        other.kill()
+    node.bazil("volume", "unmount", "v")
+
+
 def servers(node, other):
     # A second server on the same data directory.
     node.fails("server", "run", says=["already", str(node.status()["pid"])])
@@ -238,6 +251,8 @@ def test(bench):
     volumes(node)
     peers(node)
     mounts(node)
+    if os.getuid() == 0:
+        pinned(node)
     servers(node, other)
     no_network(node)
     two_nodes(bench, bench.node("white"), node)
