@@ -156,7 +156,7 @@ def check_schemas(args):
 def check_shell(args):
     if not shutil.which("shellcheck"):
         sys.exit(77)
-    files = ["packaging/quickstart", "packaging/test", "packaging/install-dependencies", ".ci/run"]
+    files = ["packaging/quickstart", "packaging/fresh", "packaging/test", "packaging/install-dependencies", ".ci/run"]
     r = subprocess.run(["shellcheck", *files], cwd=args.source, capture_output=True, text=True)
     return r.stdout.splitlines()
 
