@@ -146,6 +146,8 @@ class Node:
         """Runs any command as this node's user, in its directory and network namespace."""
         kw.setdefault("cwd", self.home)
         kw.setdefault("timeout", 300)
+        if "input" not in kw:
+            kw.setdefault("stdin", subprocess.DEVNULL)  # never the terminal: some commands would ask there
         return subprocess.run([*self.prefix(), *argv], env=self.environment(), capture_output=True,
                               errors="surrogateescape", **kw)
 
