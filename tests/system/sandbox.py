@@ -31,20 +31,29 @@ def attacks(bench):
         yield name, int(depth), allowed
 
 
+def lacks_landlock(said):
+    """A container may refuse it (seccomp of systemd-nspawn 252, old Docker): then one layer less is there, and is said."""
+    return "landlock: " in said
+
+
 def stopped(bench, user):
-    attacker, num = Attacker(bench, user), 0
+    attacker, num, weaker = Attacker(bench, user), 0, set()
     for name, depth, allowed in attacks(bench):
         for role in ROLES:
             code, said = attacker.attack(role, name)
             if role in allowed:
                 check(code == 1, f"{role} may {name}, but: {said}")
                 continue
+            if code != 0 and lacks_landlock(said):
+                weaker.add(name)
+                continue
             check(code == 0 and said.startswith("stopped: "), f"{role}: {name}: {said}")
             num += 1
             if depth > 1:
                 code, said = attacker.attack(role, name, "seccomp")
-                check(code == 0, f"{role}: {name}: only the system call filter stops it: {said}")
-    print(f"uid {user.uid}: {num} attacks stopped")
+                check(code == 0 or lacks_landlock(said), f"{role}: {name}: only the system call filter stops it: {said}")
+    check(num > 200, f"only {num} attacks were stopped")
+    print(f"uid {user.uid}: {num} attacks stopped" + (f"; without Landlock here, not: {', '.join(sorted(weaker))}" if weaker else ""))
 
 
 def teeth(bench):
@@ -71,7 +80,8 @@ def from_outside(node, worker):
     if role == "mounter":
         check(status["NoNewPrivs"] == "0", "the mounter could not exec fusermount3")
         return
-    check(worker["missing"] == "", f"{role}: missing: {worker['missing']}")
+    missing = [m for m in worker["missing"].split("; ") if m and not lacks_landlock(m)]
+    check(not missing, f"{role}: missing: {worker['missing']}")
     check(status["Seccomp"] == "2", f"{role}: Seccomp {status['Seccomp']}")
     check(status["NoNewPrivs"] == "1", f"{role}: NoNewPrivs {status['NoNewPrivs']}")
     for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
