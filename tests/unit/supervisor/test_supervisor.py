@@ -48,7 +48,7 @@ class Server:
 
     def create(self):
         return subprocess.run([self.bin + "/bazil-supervisor", "--data-dir=" + self.dir, "--create"], capture_output=True,
-                              text=True, timeout=60)
+                              text=True, timeout=60, env=self.env)
 
     def start(self, *options, wait=True):
         with open(self.out, "wb") as out:
