@@ -93,10 +93,10 @@ int cas_node_parse(const void *data, size_t len, struct cas_node *ret_node)
 	return 0;
 }
 
-static void put_header(uint8_t *buf, uint8_t level, size_t count)
+static void put_header(uint8_t *buf, uint8_t version, uint8_t level, size_t count)
 {
 	memcpy(buf, magic, sizeof(magic));
-	buf[4] = 1;
+	buf[4] = version;
 	buf[5] = level;
 	cas_put_le16(buf + 6, (uint16_t)count);
 }
@@ -105,7 +105,7 @@ size_t cas_node_emit_leaf(const struct cas_extent *extents, size_t count, uint8_
 {
 	uint8_t *p = buf + CAS_NODE_HEADER;
 
-	put_header(buf, 0, count);
+	put_header(buf, 1, 0, count);
 	for (size_t i = 0; i < count; i++, p += CAS_LEAF_ENTRY) {
 		cas_put_le64(p, extents[i].len);
 		cas_put_le32(p + 8, extents[i].chunk_off);
@@ -122,10 +122,101 @@ size_t cas_node_emit_inner(
 {
 	uint8_t *p = buf + CAS_NODE_HEADER;
 
-	put_header(buf, level, count);
+	put_header(buf, 1, level, count);
 	for (size_t i = 0; i < count; i++, p += CAS_INNER_ENTRY) {
 		cas_put_le64(p, children[i].len);
 		memcpy(p + 8, children[i].id.b, 32);
 	}
 	return (size_t)(p - buf);
+}
+
+/* The number of an id in the list, which it joins when it is new. */
+static uint32_t list_number(struct cas_id *ids, size_t *num, const struct cas_id *id)
+{
+	for (size_t i = *num; i > 0; i--)
+		if (cas_id_equal(&ids[i - 1], id))
+			return (uint32_t)i;
+	ids[(*num)++] = *id;
+	return (uint32_t)*num;
+}
+
+size_t cas_node_split(
+	const struct cas_node *node, struct cas_id *ids, size_t *ret_num, uint8_t *sparse)
+{
+	uint8_t *p = sparse + CAS_NODE_HEADER;
+	size_t num = 0;
+
+	put_header(sparse, 2, node->level, node->count);
+	for (size_t i = 0; i < node->count; i++) {
+		struct cas_extent extent;
+		struct cas_child child;
+
+		if (node->level > 0) {
+			cas_node_child(node, i, &child);
+			cas_put_le64(p, child.len);
+			cas_put_le32(p + 8, list_number(ids, &num, &child.id));
+			p += CAS_SPARSE_INNER_ENTRY;
+			continue;
+		}
+		cas_node_extent(node, i, &extent);
+		cas_put_le64(p, extent.len);
+		cas_put_le32(p + 8, extent.chunk_off);
+		cas_put_le32(p + 12, extent.chunk_len);
+		cas_put_le32(p + 16,
+			cas_extent_is_hole(&extent) ? 0 : list_number(ids, &num, &extent.id));
+		memcpy(p + 20, extent.h.b, 32);
+		p += CAS_SPARSE_LEAF_ENTRY;
+	}
+	*ret_num = num;
+	return (size_t)(p - sparse);
+}
+
+/* One entry with its id put in. *used: numbers seen so far. */
+static int join_entry(
+	const uint8_t *p, uint8_t level, const uint8_t *ids, size_t num, size_t *used, uint8_t *out)
+{
+	uint32_t number = cas_get_le32(p + (level == 0 ? 16 : 8));
+	uint8_t *id = out + (level == 0 ? 16 : 8);
+
+	if (number > num || number > *used + 1)
+		return -EBADMSG;
+	if (number == *used + 1)
+		++*used;
+	memcpy(out, p, level == 0 ? 16 : 8);
+	if (number == 0)
+		memset(id, 0, 32);
+	else
+		memcpy(id, ids + (number - 1) * (size_t)CAS_ID_SIZE, 32);
+	if (level == 0) {
+		memcpy(out + 48, p + 20, 32);
+		memset(out + 80, 0, 8);
+	}
+	return 0;
+}
+
+int cas_node_join(const void *sparse, size_t len, const uint8_t *ids, size_t num, uint8_t *buf,
+	size_t *ret_len)
+{
+	size_t used = 0, count, in, out;
+	const uint8_t *p = sparse;
+	struct cas_node node;
+	uint8_t *at = buf + CAS_NODE_HEADER;
+
+	if (len < CAS_NODE_HEADER || memcmp(p, magic, sizeof(magic)) != 0)
+		return -EBADMSG;
+	if (p[4] != 2)
+		return -EPROTONOSUPPORT;
+	count = cas_get_le16(p + 6);
+	in = p[5] == 0 ? CAS_SPARSE_LEAF_ENTRY : CAS_SPARSE_INNER_ENTRY;
+	out = p[5] == 0 ? CAS_LEAF_ENTRY : CAS_INNER_ENTRY;
+	if (count > CAS_NODE_FANOUT || len - CAS_NODE_HEADER != count * in)
+		return -EBADMSG;
+	put_header(buf, 1, p[5], count);
+	for (size_t i = 0; i < count; i++, at += out)
+		if (join_entry(p + CAS_NODE_HEADER + i * in, p[5], ids, num, &used, at) < 0)
+			return -EBADMSG;
+	if (used != num)
+		return -EBADMSG;
+	*ret_len = (size_t)(at - buf);
+	return cas_node_parse(buf, *ret_len, &node);
 }

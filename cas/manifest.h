@@ -21,6 +21,20 @@
  * A node stands for itself: the parser believes nothing and answers -EBADMSG, or -EPROTONOSUPPORT
  * for a version of the future. Parse returns a view into data; the entries are read out one by
  * one.
+ *
+ * That is how a node travels inside mountd. A manifest object keeps it split in two (version 2), so
+ * that the ids can lie in clear beside the sealed rest: a list of the different ids in the order of
+ * their first use, and the sparse node, whose entries name an id by its number in the list from 1
+ * on, 0 for a hole. There is one spelling only: every id of the list is used, the first uses are in
+ * order.
+ *
+ *	off len
+ *	0   4   magic "BZM1"
+ *	4   1   version, 2
+ *	5   1   level
+ *	6   2   count
+ *	8   .   leaf entry, 52 bytes: u64 len | u32 chunk_off | u32 chunk_len | u32 number | h 32
+ *		interior entry, 12 bytes: u64 len | u32 number
  */
 #ifndef BAZIL_CAS_MANIFEST_H
 #define BAZIL_CAS_MANIFEST_H
@@ -37,6 +51,10 @@
 #define CAS_LEAF_ENTRY	   88
 #define CAS_INNER_ENTRY	   40
 #define CAS_NODE_MAX	   (CAS_NODE_HEADER + CAS_NODE_FANOUT * CAS_LEAF_ENTRY) /* 22,536 bytes */
+
+#define CAS_SPARSE_LEAF_ENTRY  52
+#define CAS_SPARSE_INNER_ENTRY 12
+#define CAS_SPARSE_MAX	       (CAS_NODE_HEADER + CAS_NODE_FANOUT * CAS_SPARSE_LEAF_ENTRY) /* 13,320 */
 
 /* A stretch of a file. */
 struct cas_extent {
@@ -70,6 +88,15 @@ void cas_node_child(const struct cas_node *node, size_t i, struct cas_child *ret
 size_t cas_node_emit_leaf(const struct cas_extent *extents, size_t count, uint8_t *buf);
 size_t cas_node_emit_inner(
 	const struct cas_child *children, size_t count, uint8_t level, uint8_t *buf);
+
+/* Splits a node into CAS_SPARSE_MAX bytes and up to CAS_NODE_FANOUT ids; returns the length of the
+ * sparse node. The node must have been parsed. */
+size_t cas_node_split(
+	const struct cas_node *node, struct cas_id *ids, size_t *ret_num, uint8_t *sparse);
+/* The other way round, into CAS_NODE_MAX bytes: what comes out parses. -EBADMSG, -EPROTONOSUPPORT.
+ */
+int cas_node_join(const void *sparse, size_t len, const uint8_t *ids, size_t num, uint8_t *buf,
+	size_t *ret_len);
 
 bool cas_extent_is_hole(const struct cas_extent *extent);
 /* A hole, or a slice within its chunk; len not 0. */

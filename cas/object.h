@@ -1,10 +1,10 @@
 /*
- * Sealed objects, format version 1: what stored keeps and peers exchange. All numbers
+ * Sealed objects: what stored keeps and peers exchange. All numbers
  * little-endian.
  *
  *	off len
  *	0   4   magic "BZO1"
- *	4   1   format version, 1
+ *	4   1   format version: 1; of a manifest 2, or 1 as it was written once
  *	5   1   suite, 1
  *	6   1   type: enum cas_type
  *	7   1   0
@@ -27,13 +27,21 @@
  * one object that opens to different contents for different readers (tag consistency, eprint
  * 2012/631).
  *
- * Manifest, key of the volume:
- *	payload = u32 plain_len | plain | zeros up to cas_pad_object(4 + plain_len)
- *	nonce   = BLAKE2b-192(key = siv, header || volume id || payload), 24 bytes
- *	body    = nonce || XChaCha20-Poly1305(key = seal, nonce, header || volume id, payload) ||
- * tag 16
+ * Manifest, key of the volume; the node split in two (cas/manifest.h):
+ *	list    = u16 num | u16 0 | u32 0 | num ids of 32 bytes, num at most 256
+ *	payload = u32 len | sparse node | zeros up to cas_pad_object(4 + len)
+ *	nonce   = BLAKE2b-192(key = siv, header || list || volume id || payload), 24 bytes
+ *	body    = list || nonce || XChaCha20-Poly1305(key = seal, nonce, header || list || volume
+ *	          id, payload) || tag 16
  *
- * Deterministic, so equal files have equal manifests at all peers of the volume.
+ * Deterministic, so equal files have equal manifests at all peers of the volume. The list is in
+ * clear and authenticated, so that a store without any key can tell which objects a file needs: to
+ * free the others, or to send all of them. It learns how many different chunks the file has and in
+ * which order they first come; the order in which they were stored told it so before. Where they
+ * lie in the file, repetitions and holes stay sealed.
+ *
+ * Version 1 had no list and the ids inside the payload, which was the whole node; its nonce has
+ * another personalisation. It is opened, and written no more.
  *
  * Sealing chunks goes in three steps so that keys can be asked for in batches:
  *	cas_chunk_prepare() for each -> h; ask keyd, h -> key, tag; cas_chunk_seal() for each.
@@ -67,9 +75,13 @@ enum cas_type {
 #define CAS_OBJECT_MAX (CAS_OBJECT_HEADER + CAS_CHUNK_PAYLOAD_MAX + CAS_OBJECT_TAG)
 #define CAS_OBJECT_MIN (CAS_OBJECT_HEADER + 256 + CAS_OBJECT_TAG)
 
-#define CAS_MANIFEST_PLAIN_MAX 32768u
-/* 34,864: cas_pad_object(4 + 32768) is 34,816 */
-#define CAS_MANIFEST_MAX       (CAS_OBJECT_HEADER + CAS_OBJECT_NONCE + 34816u + CAS_OBJECT_TAG)
+#define CAS_MANIFEST_LIST	 8
+#define CAS_MANIFEST_REFS_MAX	 256
+#define CAS_MANIFEST_PLAIN_MAX	 32768u /* of version 1; CAS_NODE_MAX is less */
+#define CAS_MANIFEST_PAYLOAD_MAX 34816u /* cas_pad_object(4 + 32768) */
+/* 34,864: of version 1. One of version 2 has at most 22,584. */
+#define CAS_MANIFEST_MAX                                                                           \
+	(CAS_OBJECT_HEADER + CAS_OBJECT_NONCE + CAS_MANIFEST_PAYLOAD_MAX + CAS_OBJECT_TAG)
 
 /*
  * Measured on 64 MiB of sources and documentation in chunks of 64 KiB, hashing included: level 1
@@ -84,6 +96,14 @@ enum cas_type {
  * ones by it. Checks header and the bounds of len; ret_type may be NULL.
  */
 int cas_object_check(const void *object, size_t len, enum cas_type *ret_type);
+
+/*
+ * The ids of the objects that this one refers to: a view into it, of *ret_num times 32 bytes; none
+ * for a chunk. Needs no key and believes nothing but what the id of the object covers. As
+ * cas_object_check(), and -EBADMSG for a list that cannot be; -ENODATA for a manifest of version 1,
+ * whose ids are sealed.
+ */
+int cas_object_refs(const void *object, size_t len, const uint8_t **ret_ids, size_t *ret_num);
 
 /*
  * Builds header and payload of a chunk in buf, compressed by zstd at level (0: never; 1 to 19)
@@ -113,17 +133,16 @@ int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
 	size_t *ret_len);
 
-/* out must hold cas_manifest_bound(len) bytes; 1 <= len <= CAS_MANIFEST_PLAIN_MAX. -EINVAL,
+/* node: as cas_node_parse() reads it, else -EINVAL. out: CAS_MANIFEST_MAX always suffices.
  * -EMSGSIZE. */
 int cas_manifest_seal(struct cas_suite *suite, const struct cas_volume_keys *keys,
-	const uint8_t volume[CAS_VOLUME_SIZE], const void *plain, size_t len, void *out,
+	const uint8_t volume[CAS_VOLUME_SIZE], const void *node, size_t len, void *out,
 	size_t out_size, size_t *ret_len, struct cas_id *ret_id);
 
-size_t cas_manifest_bound(size_t len);
-
 /*
- * Opens a manifest into out (CAS_MANIFEST_PLAIN_MAX always suffices). The id is checked first:
- * without that the store could hand out another manifest of the volume in its place.
+ * Opens a manifest into out, CAS_NODE_MAX bytes: a node, as cas_node_parse() reads it, of either
+ * version. The id is checked first: without that the store could hand out another manifest of the
+ * volume in its place.
  */
 int cas_manifest_open(struct cas_suite *suite, const struct cas_volume_keys *keys,
 	const uint8_t volume[CAS_VOLUME_SIZE], const struct cas_id *id, const void *sealed,

@@ -268,6 +268,19 @@ static int read_sealed(struct mountd *m, const struct known *known)
 	return 0;
 }
 
+/* What lies there is not the object (any more): ask for its place, and for the file, again. */
+static void forget_place(struct chunks *chunks, struct known *known)
+{
+	known->has_place = false;
+	for (size_t i = 0; i < chunks->num_arenas; i++) {
+		if (chunks->arenas[i].number != known->arena)
+			continue;
+		close(chunks->arenas[i].fd);
+		chunks->arenas[i] = chunks->arenas[--chunks->num_arenas];
+		return;
+	}
+}
+
 static struct plain *plain_find(struct chunks *chunks, const struct cas_id *id)
 {
 	for (size_t i = 0; i < chunks->num_plain; i++)
@@ -326,7 +339,7 @@ static int open_chunk(
 				&extent->h, out, out_size, &len);
 		if (r == 0)
 			return len == out_size ? 0 : -EBADMSG;
-		known->has_place = false;
+		forget_place(m->chunks, known);
 	}
 	return r;
 }
@@ -363,13 +376,11 @@ int chunks_read(
 
 int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, size_t *ret_len)
 {
-	uint8_t plain[CAS_MANIFEST_PLAIN_MAX];
 	int r = -EAGAIN;
 
 	m->chunks->num_missing = 0;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct known *known = known_take(m->chunks, id);
-		size_t len;
 
 		if (!known->has_place) {
 			r = locate(m, id, 1);
@@ -383,15 +394,10 @@ int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, si
 		r = read_sealed(m, known);
 		if (r == 0)
 			r = cas_manifest_open(m->suite, &m->sealer.keys, m->sealer.volume, id,
-				m->chunks->sealed, known->len, plain, sizeof(plain), &len);
-		if (r == 0 && len > CAS_NODE_MAX)
-			r = -EBADMSG;
-		if (r == 0) {
-			memcpy(buf, plain, len);
-			*ret_len = len;
+				m->chunks->sealed, known->len, buf, CAS_NODE_MAX, ret_len);
+		if (r == 0)
 			return 0;
-		}
-		known->has_place = false;
+		forget_place(m->chunks, known);
 	}
 	return r;
 }

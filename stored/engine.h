@@ -99,7 +99,8 @@ int engine_stat(struct engine *engine, struct engine_stat *ret);
 
 /* ---- objects */
 
-/* Keeps a sealed object; the id is computed here. tag NULL or zero: no dedup tag. */
+/* Keeps a sealed object; the id is computed here. tag NULL or zero: no dedup tag. -EBADMSG: a
+ * manifest (cas/object.h) whose references cannot be read, or no size of an object. */
 int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
 	size_t len, uint8_t ret_id[32]);
 /* Of the sealed bytes. -ENOENT. */

@@ -242,6 +242,9 @@ bool intake_sync(struct stored *stored)
 		if (r == 0 && fetch_wants(stored, id))
 			r = engine_put_object(stored->engine, tag, stored->entry + INTAKE_TAG_SIZE,
 				len - INTAKE_TAG_SIZE, id);
+		/* The peer has it as asked for, but it is no object: as if it had none. */
+		if (r == -EBADMSG)
+			r = 0;
 		if (r == 0)
 			r = engine_flush(stored->engine);
 		if (r < 0 && r != -ENOSPC && r != -ERESTART)

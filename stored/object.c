@@ -1,5 +1,6 @@
 #include "stored/object.h"
 
+#include "cas/object.h"
 #include "stored/intake.h"
 #include "stored/rows.h"
 
@@ -49,6 +50,20 @@ int object_replay(struct engine *engine, const struct frame_view *frame)
 	return object_index(engine, frame->payload, frame->payload + 32, sealed);
 }
 
+/* What claims to be a manifest must say what it refers to: gc believes it. All else is opaque. */
+static bool object_is_sane(const uint8_t *sealed, size_t len)
+{
+	const uint8_t *ids;
+	size_t num;
+	int r;
+
+	if (len < CAS_OBJECT_HEADER || memcmp(sealed, "BZO1", 4) != 0 ||
+		sealed[6] != CAS_TYPE_MANIFEST)
+		return true;
+	r = cas_object_refs(sealed, len, &ids, &num);
+	return r == 0 || r == -ENODATA;
+}
+
 int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
 	size_t len, uint8_t ret_id[32])
 {
@@ -72,7 +87,7 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 	/* Copied first and hashed as copied: the source may be shared memory. */
 	memcpy(p + 64, sealed, len);
 	memcpy(p + 32, tag ? tag : zero_tag, 32);
-	r = digest_of(engine->digest, p + 64, len, p);
+	r = object_is_sane(p + 64, len) ? digest_of(engine->digest, p + 64, len, p) : -EBADMSG;
 	if (r < 0) {
 		arenas_cancel(a);
 		return r;

@@ -42,6 +42,8 @@ def chunks():
     put("cas-chunk", "lies", payload(0xFFFFFFFF, 0, text, 0xFFFFFFFF))
     put("cas-chunk", "foreign", b"\0BZO1\1\1\1\0" + bytes(256 + 16))
     put("cas-chunk", "foreign-manifest", b"\0BZO1\1\1\2\0" + bytes(24 + 256 + 16))
+    put("cas-chunk", "foreign-list",
+        b"\0BZO1\2\1\2\0" + struct.pack("<HHI", 2, 0, 0) + b"\1" * 64 + bytes(24 + 256 + 16))
     put("cas-chunk", "foreign-short", b"\0BZO1")
 
 

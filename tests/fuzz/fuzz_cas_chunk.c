@@ -22,9 +22,13 @@ static void open_foreign(const uint8_t *data, size_t size)
 	static const uint8_t key[CAS_KEY_SIZE], volume[CAS_VOLUME_SIZE];
 	static const struct cas_volume_keys keys;
 	static const struct cas_hash h;
+	const uint8_t *ids;
 	struct cas_id id;
 	size_t n;
 
+	if (cas_object_refs(data, size, &ids, &n) == 0 && n > 0 &&
+		(ids < data || n > CAS_MANIFEST_REFS_MAX || ids + 32 * n > data + size))
+		abort();
 	if (cas_chunk_open(suite, data, size, key, &h, plain, sizeof(plain), &n) == 0)
 		abort();
 	cas_id_of(suite, data, size, &id);

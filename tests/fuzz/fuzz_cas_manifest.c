@@ -63,6 +63,32 @@ static void write_back(const struct cas_node *node, const uint8_t *data, size_t 
 		abort();
 }
 
+/* What was split joins to the same bytes. */
+static void split(const struct cas_node *node, const uint8_t *data, size_t size)
+{
+	static uint8_t sparse[CAS_SPARSE_MAX], buf[CAS_NODE_MAX];
+	static struct cas_id ids[CAS_NODE_FANOUT];
+	size_t num, len;
+
+	len = cas_node_split(node, ids, &num, sparse);
+	if (cas_node_join(sparse, len, ids[0].b, num, buf, &len) < 0 || len != size ||
+		memcmp(buf, data, size) != 0)
+		abort();
+}
+
+/* A sparse node from somebody with the keys, under a list of three. */
+static void join(const uint8_t *data, size_t size)
+{
+	static const uint8_t ids[96] = { [0] = 1, [32] = 2, [64] = 3 };
+	static uint8_t buf[CAS_NODE_MAX];
+	struct cas_node node;
+	size_t len;
+
+	if (cas_node_join(data, size, ids, 3, buf, &len) == 0 &&
+		cas_node_parse(buf, len, &node) < 0)
+		abort();
+}
+
 static void edit(const struct cas_node *node, struct input *input)
 {
 	static const struct cas_tree_ops ops = { load, emit };
@@ -92,8 +118,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input input = { data, size, 0 };
 	struct cas_node node;
 
+	join(data, size);
 	if (cas_node_parse(data, size, &node) < 0)
 		return 0;
+	split(&node, data, size);
 	write_back(&node, data, size);
 	edit(&node, &input);
 	return 0;

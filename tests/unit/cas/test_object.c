@@ -1,5 +1,6 @@
 #include "cas/object.h"
 
+#include "cas/manifest.h"
 #include "cas/pad.h"
 
 #include "cas_test.h"
@@ -51,7 +52,7 @@ static void object__maxima_are_what_the_header_says(void **state)
 	assert_int_equal(CAS_OBJECT_MAX, 270360);
 	assert_int_equal(cas_chunk_bound(CAS_CHUNK_PLAIN_MAX), CAS_OBJECT_MAX);
 	assert_int_equal(cas_chunk_bound(1), CAS_OBJECT_MIN);
-	assert_int_equal(cas_manifest_bound(CAS_MANIFEST_PLAIN_MAX), CAS_MANIFEST_MAX);
+	assert_int_equal(CAS_MANIFEST_MAX, 34864);
 }
 
 static void chunk__vector(void **state)
@@ -356,7 +357,10 @@ static void object__check_needs_no_key(void **state)
 			i >= 4 && i <= 6 ? -EPROTONOSUPPORT : -EBADMSG);
 		sealed[i] = old;
 	}
-	/* A manifest is longer by its nonce. */
+	sealed[4] = 2;
+	assert_int_equal(cas_object_check(sealed, len, &type), -EPROTONOSUPPORT);
+	/* A manifest of version 1 is longer by its nonce. */
+	sealed[4] = 1;
 	sealed[6] = CAS_TYPE_MANIFEST;
 	assert_int_equal(cas_object_check(sealed, len, &type), -EBADMSG);
 	assert_int_equal(cas_object_check(sealed, len + CAS_OBJECT_NONCE, &type), 0);
@@ -394,24 +398,105 @@ static void manifest__vector(void **state)
 	assert_memory_equal(out, node, m);
 }
 
+static void manifest__of_version_1_opens_and_hides_its_refs(void **state)
+{
+	const uint8_t *ids;
+	struct cas_id id;
+	uint8_t node[96];
+	size_t n, m, num;
+
+	sodium_hex2bin(node, sizeof(node), VECTOR_NODE, strlen(VECTOR_NODE), NULL, &n, NULL);
+	sodium_hex2bin(sealed, sizeof(sealed), VECTOR_MANIFEST_OLD, strlen(VECTOR_MANIFEST_OLD),
+		NULL, &n, NULL);
+	cas_id_of(suite, sealed, n, &id);
+	assert_int_equal(open_manifest(&id, n, &m), 0);
+	assert_int_equal(m, sizeof(node));
+	assert_memory_equal(out, node, m);
+	assert_int_equal(cas_object_refs(sealed, n, &ids, &num), -ENODATA);
+	sealed[n - 1] ^= 1;
+	cas_id_of(suite, sealed, n, &id);
+	assert_int_equal(open_manifest(&id, n, &m), -EBADMSG);
+}
+
+/* A leaf or inner node of count entries that refer to up to `ids` different objects. */
+static size_t random_node(size_t count, bool is_leaf, uint8_t num_ids, uint8_t *node)
+{
+	static struct cas_extent extents[CAS_NODE_FANOUT];
+	static struct cas_child children[CAS_NODE_FANOUT];
+
+	for (size_t i = 0; i < count; i++) {
+		struct cas_id id = { { 0 } };
+		uint32_t name = rng_below(&rng, num_ids);
+
+		children[i].len = 1 + rng_below(&rng, 1 << 20);
+		extents[i] = cas_extent_hole(children[i].len);
+		memset(id.b, (int)name + 1, sizeof(id.b));
+		children[i].id = id;
+		if (name == 0)
+			continue;
+		extents[i].id = id;
+		memset(extents[i].h.b, (int)name, 32);
+		extents[i].chunk_len = 1000 + name;
+		extents[i].chunk_off = rng_below(&rng, 1000);
+		extents[i].len = 1 + rng_below(&rng, 1000 + name - extents[i].chunk_off);
+	}
+	return is_leaf ? cas_node_emit_leaf(extents, count, node)
+		       : cas_node_emit_inner(children, count, 3, node);
+}
+
+/* Every id of the node is in the list, once, and nothing else is. */
+static void check_refs(const uint8_t *node, size_t len, size_t sealed_len)
+{
+	struct cas_node parsed;
+	const uint8_t *ids;
+	size_t num, seen = 0;
+	bool used[CAS_NODE_FANOUT] = { false };
+
+	assert_int_equal(cas_node_parse(node, len, &parsed), 0);
+	assert_int_equal(cas_object_refs(sealed, sealed_len, &ids, &num), 0);
+	for (size_t i = 0; i < parsed.count; i++) {
+		struct cas_extent extent;
+		struct cas_child child;
+		size_t at = 0;
+
+		if (parsed.level == 0) {
+			cas_node_extent(&parsed, i, &extent);
+			if (cas_extent_is_hole(&extent))
+				continue;
+			child.id = extent.id;
+		} else {
+			cas_node_child(&parsed, i, &child);
+		}
+		while (at < num && memcmp(ids + 32 * at, child.id.b, 32) != 0)
+			at++;
+		assert_true(at < num);
+		seen += !used[at];
+		used[at] = true;
+	}
+	assert_int_equal(seen, num);
+}
+
 static void manifest__round_trips_and_is_deterministic(void **state)
 {
-	for (size_t len = 1; len <= CAS_MANIFEST_PLAIN_MAX; len += 1 + len / 7) {
+	for (size_t round = 0; round < 200; round++) {
+		size_t count = round == 0 ? CAS_NODE_FANOUT : 1 + rng_below(&rng, CAS_NODE_FANOUT);
+		size_t len = random_node(
+			count, round % 2 == 0, (uint8_t)(1 + rng_below(&rng, 255)), plain);
 		struct cas_id id, again;
 		size_t n, m;
 
-		rng_fill(&rng, plain, len);
 		n = seal_manifest(plain, len, &id);
-		assert_int_equal(n, cas_manifest_bound(len));
+		assert_true(n <= CAS_MANIFEST_MAX);
 		assert_int_equal(open_manifest(&id, n, &m), 0);
 		assert_int_equal(m, len);
 		assert_memory_equal(out, plain, len);
+		check_refs(plain, len, n);
 		seal_manifest(plain, len, &again);
 		assert_true(cas_id_equal(&id, &again));
 	}
-	assert_int_equal(
-		cas_manifest_seal(suite, &k.keys, k.volume, plain, CAS_MANIFEST_PLAIN_MAX + 1,
-			sealed, sizeof(sealed), &(size_t){ 0 }, &(struct cas_id){ { 0 } }),
+	rng_fill(&rng, plain, 500);
+	assert_int_equal(cas_manifest_seal(suite, &k.keys, k.volume, plain, 500, sealed,
+				 sizeof(sealed), &(size_t){ 0 }, &(struct cas_id){ { 0 } }),
 		-EINVAL);
 }
 
@@ -420,14 +505,13 @@ static void manifest__refuses_every_changed_byte_even_under_a_new_id(void **stat
 	struct cas_id id, now;
 	size_t len, m;
 
-	rng_fill(&rng, plain, 500);
-	len = seal_manifest(plain, 500, &id);
+	len = seal_manifest(plain, random_node(9, true, 5, plain), &id);
 	for (size_t i = 0; i < len; i++) {
 		int r;
 
 		sealed[i] ^= 4;
 		r = open_manifest(&id, len, &m);
-		if (i >= 8)
+		if (i >= 16)
 			assert_int_equal(r, -EILSEQ);
 		assert_true(r < 0);
 		cas_id_of(suite, sealed, len, &now);
@@ -438,13 +522,63 @@ static void manifest__refuses_every_changed_byte_even_under_a_new_id(void **stat
 	assert_int_equal(open_manifest(&id, len, &m), 0);
 }
 
+static void manifest__refs_are_strict(void **state)
+{
+	const uint8_t *ids;
+	size_t len, num;
+	struct cas_id id;
+
+	len = seal_manifest(plain, random_node(200, true, 90, plain), &id);
+	assert_int_equal(cas_object_refs(sealed, len, &ids, &num), 0);
+	assert_in_range(num, 20, 90);
+	for (size_t n = 0, least = 16 + 32 * num + 24 + 256 + 16; n < least; n++)
+		assert_int_equal(cas_object_refs(sealed, n, &ids, &num), -EBADMSG);
+	assert_int_equal(cas_object_refs(sealed, len - 1, &ids, &num), -EBADMSG);
+	assert_int_equal(cas_object_refs(sealed, len + 1, &ids, &num), -EBADMSG);
+	sealed[9] = 2; /* 512 more */
+	assert_int_equal(cas_object_refs(sealed, len, &ids, &num), -EBADMSG);
+	sealed[9] = 0;
+	sealed[11] = 1;
+	assert_int_equal(cas_object_refs(sealed, len, &ids, &num), -EBADMSG);
+	sealed[11] = 0;
+	memset(sealed + 16, 0, 32);
+	assert_int_equal(cas_object_refs(sealed, len, &ids, &num), -EBADMSG);
+}
+
+static void manifest__sparse_node_has_one_spelling(void **state)
+{
+	static uint8_t sparse[CAS_SPARSE_MAX], node[CAS_NODE_MAX];
+	uint8_t ids[96];
+	size_t n;
+
+	memset(ids, 7, sizeof(ids));
+	memcpy(sparse, "BZM1\2\1\3\0", 8);
+	for (size_t i = 0; i < 3; i++) {
+		sparse[8 + 12 * i] = 50;
+		sparse[16 + 12 * i] = (uint8_t)(i + 1);
+	}
+	assert_int_equal(cas_node_join(sparse, 44, ids, 3, node, &n), 0);
+	assert_int_equal(cas_node_join(sparse, 44, ids, 2, node, &n), -EBADMSG);
+	assert_int_equal(cas_node_join(sparse, 43, ids, 3, node, &n), -EBADMSG);
+	sparse[16] = 2; /* not in the order of first use */
+	sparse[28] = 1;
+	assert_int_equal(cas_node_join(sparse, 44, ids, 3, node, &n), -EBADMSG);
+	sparse[16] = sparse[28] = 1;
+	sparse[40] = 2; /* the third is never used */
+	assert_int_equal(cas_node_join(sparse, 44, ids, 3, node, &n), -EBADMSG);
+	assert_int_equal(cas_node_join(sparse, 44, ids, 2, node, &n), 0);
+	sparse[40] = 0; /* an interior node has no holes */
+	assert_int_equal(cas_node_join(sparse, 44, ids, 1, node, &n), -EBADMSG);
+	sparse[4] = 3;
+	assert_int_equal(cas_node_join(sparse, 44, ids, 2, node, &n), -EPROTONOSUPPORT);
+}
+
 static void manifest__belongs_to_volume_and_keys(void **state)
 {
 	struct cas_id id;
 	size_t len, m;
 
-	rng_fill(&rng, plain, 500);
-	len = seal_manifest(plain, 500, &id);
+	len = seal_manifest(plain, random_node(5, true, 3, plain), &id);
 	k.volume[3] ^= 1;
 	assert_int_equal(open_manifest(&id, len, &m), -EBADMSG);
 	k.volume[3] ^= 1;
@@ -472,6 +606,9 @@ int main(void)
 		cmocka_unit_test(chunk__refuses_bombs),
 		cmocka_unit_test(object__check_needs_no_key),
 		cmocka_unit_test(manifest__vector),
+		cmocka_unit_test(manifest__of_version_1_opens_and_hides_its_refs),
+		cmocka_unit_test(manifest__refs_are_strict),
+		cmocka_unit_test(manifest__sparse_node_has_one_spelling),
 		cmocka_unit_test(manifest__round_trips_and_is_deterministic),
 		cmocka_unit_test(manifest__refuses_every_changed_byte_even_under_a_new_id),
 		cmocka_unit_test(manifest__belongs_to_volume_and_keys),

@@ -127,6 +127,13 @@ def main():
     nonce = blake(24, header + volume + payload, siv, person=b"bazil.manifest1")
     manifest = header + nonce + xchachapoly(seal, nonce, header + volume, payload)
     show("VECTOR_NODE", node)
+    show("VECTOR_MANIFEST_OLD", manifest)
+    header = b"BZO1\2\1\2\0" + struct.pack("<HHI", 1, 0, 0) + hashlib.sha256(chunk).digest()
+    sparse = b"BZM1\2\0" + struct.pack("<H", 1) + struct.pack("<QIII", 1000, 0, 1000, 1) + h
+    payload = struct.pack("<I", len(sparse)) + sparse
+    payload += bytes(padme(len(payload)) - len(payload))
+    nonce = blake(24, header + volume + payload, siv, person=b"bazil.manifest2")
+    manifest = header + nonce + xchachapoly(seal, nonce, header + volume, payload)
     show("VECTOR_MANIFEST_ID", hashlib.sha256(manifest).digest())
 
     aad, plain = b"where it belongs", b"what it says"
