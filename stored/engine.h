@@ -177,12 +177,15 @@ struct engine_node {
 	uint32_t num_xattrs;
 };
 
-/* Packed records one after another, and what they do not say. The caller owns the memory. */
+/* Packed records one after another, and what they do not say. The caller owns the memory, and sets
+ * at: the instant to read at (stored/history.h), 0 for now. */
 struct engine_page {
+	uint64_t at;
 	uint8_t *records;
 	size_t len, cap;
 	struct engine_node *nodes;
 	size_t num_nodes, max_nodes;
+	uint64_t next; /* of a directory: go on with after = next */
 	bool end;
 };
 

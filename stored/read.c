@@ -147,6 +147,8 @@ int engine_lookup(struct engine *engine, struct volume *vol, uint64_t parent,
 	int r;
 
 	page->len = page->num_nodes = 0;
+	if (page->at)
+		return -EOPNOTSUPP;
 	row_name(&k, vol->number, parent, tag, 0);
 	k.len -= 8;
 	r = db_iter_first(&it, txn(engine), DB_NAMES, k.b, k.len, NULL, 0);
@@ -197,7 +199,10 @@ int engine_dir(struct engine *engine, struct volume *vol, uint64_t parent, uint6
 	int r;
 
 	page->len = page->num_nodes = 0;
+	if (page->at)
+		return -EOPNOTSUPP;
 	page->end = false;
+	page->next = after;
 	row_one(&k, vol->number, parent);
 	row_start(&f, vol->number);
 	r = next_lid(&dirs, &dirs_open, txn(engine), DB_DIRS, &k, after, &lid);
@@ -222,6 +227,7 @@ int engine_dir(struct engine *engine, struct volume *vol, uint64_t parent, uint6
 		else if (r != -ENOENT)
 			break;
 		r = 0;
+		page->next = one;
 		if (lid == one)
 			r = next_lid(&dirs, &dirs_open, txn(engine), DB_DIRS, &k, one, &lid);
 		if (r == 0 && fell == one)
@@ -243,6 +249,8 @@ int engine_inode(struct engine *engine, struct volume *vol, uint64_t oid, struct
 	int r;
 
 	page->len = page->num_nodes = 0;
+	if (page->at)
+		return -EOPNOTSUPP;
 	r = page_inode(engine, vol, vol->number, oid, page);
 	if (r == -ENOENT) {
 		page->len = page->num_nodes = 0;
@@ -283,6 +291,8 @@ int engine_xattrs(struct engine *engine, struct volume *vol, uint64_t oid,
 	int r;
 
 	page->len = page->num_nodes = 0;
+	if (page->at)
+		return -EOPNOTSUPP;
 	page->end = false;
 	row_record(&k, space, &key);
 	if (!db_has(txn(engine), DB_RECORDS, k.b, k.len)) {

@@ -82,9 +82,10 @@ static void convert_nodes(struct nodes *nodes, size_t num)
 }
 
 static struct engine_page page_of(
-	struct store_server *self, size_t cap, struct nodes *nodes, size_t max)
+	struct store_server *self, uint64_t at, size_t cap, struct nodes *nodes, size_t max)
 {
-	return (struct engine_page){ .records = self->stored->page,
+	return (struct engine_page){ .at = at,
+		.records = self->stored->page,
 		.cap = cap,
 		.nodes = nodes ? nodes->engine : NULL,
 		.max_nodes = max };
@@ -95,8 +96,8 @@ void on_store_lookup(
 {
 	struct volume *vol = ready(self, call);
 	struct nodes nodes;
-	struct engine_page page =
-		page_of(self, STORE_LOOKUP_REPLY_RECORDS_MAX, &nodes, STORE_LOOKUP_REPLY_NODES_MAX);
+	struct engine_page page = page_of(self, req->at, STORE_LOOKUP_REPLY_RECORDS_MAX, &nodes,
+		STORE_LOOKUP_REPLY_NODES_MAX);
 	int r;
 
 	if (!vol)
@@ -117,8 +118,8 @@ void on_store_dir(struct store_server *self, struct ipc_call *call, const struct
 {
 	struct volume *vol = ready(self, call);
 	struct nodes nodes;
-	struct engine_page page =
-		page_of(self, STORE_DIR_REPLY_RECORDS_MAX, &nodes, STORE_DIR_REPLY_NODES_MAX);
+	struct engine_page page = page_of(
+		self, req->at, STORE_DIR_REPLY_RECORDS_MAX, &nodes, STORE_DIR_REPLY_NODES_MAX);
 	int r;
 
 	if (!vol)
@@ -132,15 +133,16 @@ void on_store_dir(struct store_server *self, struct ipc_call *call, const struct
 	store_dir_reply(call, &(struct store_dir_reply){ .records = { page.records, page.len },
 				      .nodes = nodes.store,
 				      .num_nodes = page.num_nodes,
-				      .end = page.end });
+				      .end = page.end,
+				      .next = page.next });
 }
 
 void on_store_inode(struct store_server *self, struct ipc_call *call, const struct store_inode *req)
 {
 	struct volume *vol = ready(self, call);
 	struct nodes nodes;
-	struct engine_page page =
-		page_of(self, STORE_INODE_REPLY_RECORDS_MAX, &nodes, STORE_INODE_REPLY_NODES_MAX);
+	struct engine_page page = page_of(
+		self, req->at, STORE_INODE_REPLY_RECORDS_MAX, &nodes, STORE_INODE_REPLY_NODES_MAX);
 	int r;
 
 	if (!vol)
@@ -160,7 +162,7 @@ void on_store_xattrs(
 	struct store_server *self, struct ipc_call *call, const struct store_xattrs *req)
 {
 	struct volume *vol = ready(self, call);
-	struct engine_page page = page_of(self, STORE_XATTRS_REPLY_RECORDS_MAX, NULL, 0);
+	struct engine_page page = page_of(self, req->at, STORE_XATTRS_REPLY_RECORDS_MAX, NULL, 0);
 	int r;
 
 	if (!vol)

@@ -403,6 +403,7 @@ static void pull_begin(struct pull *p, struct link *link)
 	struct syncd *d = p->syncd;
 	struct attempt *a = calloc(1, sizeof(*a));
 	struct ipc_chan *store = syncd_store(d);
+	struct sync_pull_begin ask = { 0 };
 	int r;
 
 	if (!a) {
@@ -416,9 +417,9 @@ static void pull_begin(struct pull *p, struct link *link)
 	p->attempt = a;
 	p->moved_at = ev_now(d->loop);
 	p->answered = session_answered(link->session);
-	r = store ? sync_pull_begin(
-			    store, &(struct sync_pull_begin){ .volume_name = p->volume }, begun, a)
-		  : -ECONNRESET;
+	ask.volume_name = p->volume;
+	memcpy(ask.peer, link->key, sizeof(ask.peer));
+	r = store ? sync_pull_begin(store, &ask, begun, a) : -ECONNRESET;
 	if (r < 0)
 		store_failed(p, r);
 	else

@@ -316,6 +316,7 @@ void on_store_dir(struct store_server *self, struct ipc_call *call, const struct
 	reply.nodes = answer->nodes;
 	reply.num_nodes = answer->num_nodes;
 	reply.end = link == NULL;
+	reply.next = after;
 	store_dir_reply(call, &reply);
 	free(answer);
 }
@@ -447,6 +448,40 @@ void on_store_orphans(
 	struct store_server *self, struct ipc_call *call, const struct store_orphans *req)
 {
 	store_orphans_reply(call, &(struct store_orphans_reply){ .end = true });
+}
+
+void on_store_snapshot_create(
+	struct store_server *self, struct ipc_call *call, const struct store_snapshot_create *req)
+{
+	ipc_call_fail(call, -EOPNOTSUPP, NULL);
+}
+
+void on_store_snapshot_list(
+	struct store_server *self, struct ipc_call *call, const struct store_snapshot_list *req)
+{
+	ipc_call_fail(call, -EOPNOTSUPP, NULL);
+}
+
+void on_store_snapshot_remove(
+	struct store_server *self, struct ipc_call *call, const struct store_snapshot_remove *req)
+{
+	ipc_call_fail(call, -EOPNOTSUPP, NULL);
+}
+
+void on_store_versions(
+	struct store_server *self, struct ipc_call *call, const struct store_versions *req)
+{
+	ipc_call_fail(call, -EOPNOTSUPP, NULL);
+}
+
+void on_store_diff(struct store_server *self, struct ipc_call *call, const struct store_diff *req)
+{
+	ipc_call_fail(call, -EOPNOTSUPP, NULL);
+}
+
+void on_store_span(struct store_server *self, struct ipc_call *call, const struct store_span *req)
+{
+	ipc_call_fail(call, -EOPNOTSUPP, NULL);
 }
 
 void on_store_kick(struct store_server *self, const struct store_kick *msg)
