@@ -259,8 +259,28 @@ static int scan_frame(struct scan *s, uint64_t offset, struct frame_view *ret)
 	}
 	ret->type = head.type;
 	ret->sequence = head.sequence;
+	ret->synced = head.unsynced == 0	      ? head.sequence
+		      : head.unsynced > head.sequence ? 0
+						      : head.sequence + 1 - head.unsynced;
 	ret->place = (struct place){ s->arena->number, head.len, offset + FRAME_HEAD_SIZE };
 	ret->payload = data;
+	return 1;
+}
+
+/* 1: nothing behind offset knows the next frame, which is not there, to have been durable. */
+static int is_torn(struct scan *s, uint64_t offset)
+{
+	struct frame_view frame;
+	int r;
+
+	while (offset < s->end) {
+		r = scan_frame(s, offset, &frame);
+		if (r < 0)
+			return r;
+		if (r == 1 && frame.synced > s->a->next_sequence)
+			return 0;
+		offset += r == 1 ? frame_size(frame.place.len) : 8;
+	}
 	return 1;
 }
 
@@ -276,9 +296,14 @@ static int scan_arena(struct scan *s, uint64_t offset, bool is_last, arenas_fram
 		if (r < 0)
 			return r;
 		if (r == 0) {
+			if (bad == 0 && is_last) {
+				r = is_torn(s, offset);
+				if (r < 0)
+					return r;
+			}
 			if (bad == 0)
 				bad = offset;
-			offset += 8;
+			offset = r == 1 ? s->end : offset + 8;
 			continue;
 		}
 		if (bad != 0)
@@ -329,6 +354,7 @@ int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_
 			offset = FRAME_SUPER_SIZE;
 		r = scan_arena(&s, offset, i + 1 == a->num, fn, damage, arg);
 	}
+	a->flushed = a->scanned = a->next_sequence;
 	digest_free(s.digest);
 	free(s.window);
 	return r;
@@ -419,6 +445,9 @@ int arenas_end(struct arenas *a, enum frame_type type, struct place *ret_place)
 	}
 	memset(zeros, 0, padding);
 	head.sequence = a->next_sequence++;
+	head.unsynced = head.sequence - a->synced < UINT32_MAX - 1
+				? (uint32_t)(head.sequence - a->synced) + 1
+				: UINT32_MAX;
 	frame_head_emit(&head, last(a)->id, offset, a->buf + a->frame);
 	a->is_open = false;
 	if (ret_place)
@@ -458,6 +487,7 @@ int arenas_flush(struct arenas *a)
 	}
 	arena->size += a->len;
 	a->len = 0;
+	a->flushed = a->next_sequence;
 	if (a->cap > BUF_KEEP) {
 		free(a->buf);
 		a->buf = NULL;
@@ -482,6 +512,7 @@ int arenas_sync(struct arenas *a)
 		return -EIO;
 	}
 	a->is_dirty = false;
+	a->synced = a->flushed;
 	return 0;
 }
 

@@ -46,7 +46,10 @@ struct arenas {
 	struct arena *list;  /* ascending numbers; the last is appended to */
 	size_t num;
 	uint64_t next_sequence;
-	uint8_t *buf; /* frames not written yet, for offset list[num - 1].size */
+	uint64_t flushed; /* frames before this sequence are written */
+	uint64_t synced;  /* and before this one durable */
+	uint64_t scanned; /* and before this one were there at arenas_scan */
+	uint8_t *buf;	  /* frames not written yet, for offset list[num - 1].size */
 	size_t len, cap;
 	size_t frame; /* where the open frame starts in buf */
 	bool is_open;
@@ -57,6 +60,7 @@ struct arenas {
 struct frame_view {
 	enum frame_type type;
 	uint64_t sequence;
+	uint64_t synced;    /* frames before this sequence were durable then */
 	struct place place; /* of the payload */
 	const uint8_t *payload;
 };
@@ -74,8 +78,9 @@ void arenas_release(struct arenas *a);
 
 /*
  * Visits every valid frame from (arena, offset) on; arena 0 means from the start. Objects are
- * verified as well. Damage in the middle is skipped and told; behind the last valid frame of the
- * last arena it is cut. Afterwards appending continues at the end.
+ * verified as well. Damage in the middle of what was durable is skipped and told. The last arena is
+ * cut where the first frame is missing that no later one knows to have been durable: a crash lost
+ * it, and what came after it never was without it. Afterwards appending continues at the end.
  */
 int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_fn *fn,
 	arenas_damage_fn *damage, void *arg);

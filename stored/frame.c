@@ -55,6 +55,7 @@ void frame_head_emit(const struct frame_head *head, const uint8_t arena_id[16], 
 	le32_put(ret_data + 8, head->len);
 	le64_put(ret_data + 16, head->sequence);
 	le32_put(ret_data + 24, head->payload_crc);
+	le32_put(ret_data + 28, head->unsynced);
 	le32_put(ret_data + 12, head_crc(ret_data, arena_id, offset));
 }
 
@@ -71,6 +72,7 @@ int frame_head_parse(const uint8_t data[FRAME_HEAD_SIZE], const uint8_t arena_id
 	ret->len = le32_get(data + 8);
 	ret->sequence = le64_get(data + 16);
 	ret->payload_crc = le32_get(data + 24);
+	ret->unsynced = le32_get(data + 28);
 	if (ret->len > FRAME_LEN_MAX)
 		return -EBADMSG;
 	if (ret->type == FRAME_OBJECT && ret->len <= FRAME_OBJECT_HEAD)

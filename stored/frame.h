@@ -11,12 +11,17 @@
  *    8 u32 len of the payload           12 u32 CRC-32C of arena id | u64 offset of the frame | this
  *                                              header with 0 here
  *   16 u64 sequence                     24 u32 CRC-32C of the payload; of an OBJECT of its first 64
- *   28 u32 zero                                bytes, the rest being verified by the id
+ *   28 u32 unsynced (below)                    bytes, the rest being verified by the id
  *   32 payload
  *
  * The header's sum is bound to the arena's random id and the place, so that an old block of a
  * reused disk, a frame inside an object and a misplaced write are not taken for frames of this log.
  * Sequences ascend by one over all arenas.
+ *
+ * unsynced is one more than the number of frames before this one that were not known to be durable
+ * when it was made; 0 is not told. A power failure may keep a frame and lose the one before it, if
+ * neither was durable: then both go. A frame that was durable once and is gone is damage, and what
+ * follows it stays. Without this the two look the same.
  *
  * Payload of FRAME_OBJECT: id[32] | tag[32] | sealed bytes. FRAME_PULL_PART: what a peer sent, as
  * it came (tree/delta.h). All others: struct change_head and changes (stored/change.h).
@@ -54,6 +59,7 @@ struct frame_head {
 	uint32_t len;
 	uint64_t sequence;
 	uint32_t payload_crc;
+	uint32_t unsynced;
 };
 
 /* Bytes of a whole frame with its padding. */

@@ -26,7 +26,7 @@ static void frame__crc32c_has_the_published_values(void **state)
 
 static void frame__a_header_is_bound_to_its_place(void **state)
 {
-	const struct frame_head head = { FRAME_BATCH, 1000, 77, 0x12345678 };
+	const struct frame_head head = { FRAME_BATCH, 1000, 77, 0x12345678, 5 };
 	uint8_t id[16] = "arena id 16 byte", other[16] = "arena id 16 bytf";
 	uint8_t data[FRAME_HEAD_SIZE];
 	struct frame_head got;
@@ -34,7 +34,7 @@ static void frame__a_header_is_bound_to_its_place(void **state)
 	frame_head_emit(&head, id, 4096, data);
 	assert_int_equal(frame_head_parse(data, id, 4096, &got), 0);
 	assert_true(got.type == FRAME_BATCH && got.len == 1000 && got.sequence == 77 &&
-		    got.payload_crc == 0x12345678);
+		    got.payload_crc == 0x12345678 && got.unsynced == 5);
 	assert_int_equal(frame_head_parse(data, id, 4104, &got), -EBADMSG);
 	assert_int_equal(frame_head_parse(data, other, 4096, &got), -EBADMSG);
 	for (int i = 0; i < FRAME_HEAD_SIZE * 8; i++) {
@@ -71,7 +71,7 @@ static void frame__the_bytes_are_those_of_version_1(void **state)
 {
 	static const uint8_t want[FRAME_HEAD_SIZE] = { 'B', 'Z', 'F', '1', 1, 1, 0, 0, 100, 0, 0, 0,
 		0x09, 0x7b, 0x46, 0xbe, 5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0 };
-	const struct frame_head head = { FRAME_OBJECT, 100, 5, 7 };
+	const struct frame_head head = { FRAME_OBJECT, 100, 5, 7, 0 };
 	uint8_t id[16] = { 0 }, data[FRAME_HEAD_SIZE];
 
 	frame_head_emit(&head, id, 64, data);

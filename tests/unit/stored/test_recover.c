@@ -295,6 +295,54 @@ static void recover__damage_in_the_middle_is_skipped_and_told(void **state)
 	rig_free(&rig);
 }
 
+/* A power failure keeps sectors of what was not synced in any order. */
+static void recover__what_follows_a_torn_frame_goes_with_it(void **state)
+{
+	uint8_t tag[TREE_TAG_SIZE], zero[512] = { 0 };
+
+	for (int is_synced = 0; is_synced < 2; is_synced++) {
+		struct engine_stat stat_now;
+		struct rig rig = { 0 };
+		char path[96];
+		struct stat st;
+		off_t from;
+		int fd;
+
+		rig_new(&rig);
+		rig_path(&rig, "arena.00000001", path);
+		rig_file(&rig, TREE_ROOT, "a", NULL);
+		assert_int_equal(engine_checkpoint(rig.engine), 0);
+		assert_int_equal(stat(path, &st), 0);
+		from = st.st_size;
+		rig_file(&rig, TREE_ROOT, "b", NULL);
+		if (is_synced)
+			assert_int_equal(engine_sync(rig.engine), 0);
+		rig_file(&rig, TREE_ROOT, "c", NULL);
+		rig_file(&rig, TREE_ROOT, "d", NULL);
+		rig_kill(&rig);
+		fd = open(path, O_RDWR);
+		assert_int_equal(pwrite(fd, zero, 8, from + 40), 8);
+		close(fd);
+		rig_open(&rig);
+		assert_int_equal(engine_stat(rig.engine, &stat_now), 0);
+		assert_int_equal(stat_now.damaged, is_synced);
+		tag_of("a", tag);
+		assert_int_equal(
+			engine_lookup(rig.engine, rig.vol, TREE_ROOT, tag, page_init(&page)), 0);
+		tag_of("b", tag);
+		assert_int_equal(
+			engine_lookup(rig.engine, rig.vol, TREE_ROOT, tag, page_init(&page)),
+			-ENOENT);
+		for (int i = 0; i < 2; i++) {
+			tag_of(i ? "c" : "d", tag);
+			assert_int_equal(engine_lookup(rig.engine, rig.vol, TREE_ROOT, tag,
+						 page_init(&page)),
+				is_synced ? 0 : -ENOENT);
+		}
+		rig_free(&rig);
+	}
+}
+
 /* The child says by the pipe how many operations are synced; it is killed at any moment. */
 static void recover__a_killed_process_keeps_what_it_synced(void **state)
 {
@@ -468,6 +516,7 @@ int main(void)
 		cmocka_unit_test(recover__a_tail_torn_anywhere_is_cut),
 		cmocka_unit_test(recover__flipped_bits_never_give_wrong_data),
 		cmocka_unit_test(recover__damage_in_the_middle_is_skipped_and_told),
+		cmocka_unit_test(recover__what_follows_a_torn_frame_goes_with_it),
 		cmocka_unit_test(recover__a_killed_process_keeps_what_it_synced),
 		cmocka_unit_test(recover__a_full_map_grows),
 		cmocka_unit_test(recover__an_index_that_kills_is_given_up),

@@ -1,0 +1,494 @@
+#include "tests/crash/world.h"
+
+#include "stored/settings.h"
+#include "tests/unit/stored/rig.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILES_MAX 128
+#define DIRS_MAX  32
+
+/* What the workload needs to know to make its next operation. */
+struct work {
+	struct world *world;
+	struct rig rig, other;
+	struct simdisk other_disk;
+	bool has_other;
+	uint64_t seed;
+	uint64_t dirs[DIRS_MAX], files[FILES_MAX], lids[FILES_MAX];
+	size_t num_dirs, num_files;
+	uint64_t orphans[FILES_MAX];
+	size_t num_orphans;
+	unsigned num_peers;
+	bool has_second;
+	uint64_t oids;
+};
+
+static struct entry entry;
+
+static uint64_t any(struct work *w, uint64_t below)
+{
+	return sim_random(&w->seed) % below;
+}
+
+/* ---- states and promises */
+
+static void note(struct work *w, size_t begun)
+{
+	struct world *world = w->world;
+	struct world_state state = { .begun = begun };
+	int r;
+
+	r = state_digest(w->rig.engine, world, &state.digest);
+	if (r < 0)
+		fprintf(stderr, "state %zu: %s\n", world->num_states, strerror(-r));
+	sim_must(r == 0);
+	w->oids = w->rig.last_id > w->oids ? w->rig.last_id : w->oids;
+	state.oids = w->oids;
+	if (world->num_states > 0) {
+		struct world_state *last = &world->states[world->num_states - 1];
+
+		if (last->digest == state.digest) {
+			last->oids = state.oids;
+			return;
+		}
+	}
+	if (world->num_states == world->cap_states) {
+		world->cap_states = world->cap_states ? world->cap_states * 2 : 64;
+		world->states = realloc(world->states, world->cap_states * sizeof(state));
+		sim_must(world->states);
+	}
+	world->states[world->num_states++] = state;
+}
+
+static void ack(struct work *w)
+{
+	struct world *world = w->world;
+
+	if (world->num_acks == world->cap_acks) {
+		world->cap_acks = world->cap_acks ? world->cap_acks * 2 : 64;
+		world->acks = realloc(world->acks, world->cap_acks * sizeof(*world->acks));
+		sim_must(world->acks);
+	}
+	world->acks[world->num_acks].at = world->disk.log.num;
+	world->acks[world->num_acks++].state = world->num_states - 1;
+}
+
+void world_allowed(const struct world *world, size_t at, size_t *ret_first, size_t *ret_last)
+{
+	size_t i;
+
+	*ret_first = *ret_last = 0;
+	for (i = 0; i < world->num_acks && world->acks[i].at <= at; i++)
+		*ret_first = world->acks[i].state;
+	for (i = *ret_first; i < world->num_states; i++)
+		if (world->states[i].begun <= at)
+			*ret_last = i;
+}
+
+long world_find(const struct world *world, uint64_t digest, size_t first, size_t last)
+{
+	for (size_t i = last + 1; i-- > first;)
+		if (world->states[i].digest == digest)
+			return (long)i;
+	return -1;
+}
+
+/* ---- operations */
+
+static uint64_t any_dir(struct work *w)
+{
+	return w->dirs[any(w, w->num_dirs)];
+}
+
+static void any_name(struct work *w, char ret[16])
+{
+	snprintf(ret, 16, "n%u", (unsigned)any(w, 1000));
+}
+
+static void apply(struct work *w)
+{
+	sim_must(rig_apply(&w->rig, &entry) == 0);
+}
+
+static void op_create(struct work *w)
+{
+	char name[16];
+
+	any_name(w, name);
+	if (w->num_files == FILES_MAX)
+		return;
+	w->files[w->num_files] = rig_file(&w->rig, any_dir(w), name, &w->lids[w->num_files]);
+	w->num_files++;
+}
+
+static void op_mkdir(struct work *w)
+{
+	char name[16];
+
+	any_name(w, name);
+	if (w->num_dirs < DIRS_MAX)
+		w->dirs[w->num_dirs++] = rig_dir(&w->rig, any_dir(w), name);
+}
+
+static void forget(struct work *w, size_t i)
+{
+	w->num_files--;
+	w->files[i] = w->files[w->num_files];
+	w->lids[i] = w->lids[w->num_files];
+}
+
+static void op_unlink(struct work *w, size_t i)
+{
+	bool is_dropped = any(w, 2);
+
+	rig_unlink(&w->rig, w->lids[i], w->files[i], is_dropped);
+	if (!is_dropped && w->num_orphans < FILES_MAX)
+		w->orphans[w->num_orphans++] = w->files[i];
+	forget(w, i);
+}
+
+static uint64_t view_of(const struct work *w)
+{
+	struct volume_info info;
+
+	volume_info(w->rig.vol, &info);
+	return info.view;
+}
+
+static void op_rename(struct work *w, size_t i)
+{
+	size_t over = any(w, w->num_files);
+	char name[16];
+
+	any_name(w, name);
+	entry_start(&entry, view_of(w));
+	put_link(&entry, w->lids[i], any_dir(w), name, w->files[i], false);
+	if (over != i && any(w, 2)) {
+		entry_remove(&entry, TREE_LINK, w->lids[over], NULL);
+		entry_remove(&entry, TREE_ATTR, w->files[over], NULL);
+	} else {
+		over = i;
+	}
+	apply(w);
+	if (over != i)
+		forget(w, over);
+}
+
+static void op_write(struct work *w, size_t i)
+{
+	entry_start(&entry, view_of(w));
+	if (any(w, 3) == 0)
+		put_xattr(&entry, w->files[i], any(w, 2) ? "user.a" : "user.b", any(w, 1000),
+			any(w, 900));
+	put_body(&entry, w->files[i], sim_random(&w->seed), any(w, 10) ? any(w, 500) : 4000);
+	apply(w);
+}
+
+/* A file of objects: they come first, in one flush or several, then the record that needs them. */
+static void op_objects(struct work *w, size_t i)
+{
+	struct tree_record rec = { .e = { .key = { .id = w->files[i], .kind = TREE_BODY } } };
+	struct world *world = w->world;
+	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], tag[32], data[3000], sealed[80];
+	size_t num = 1 + any(w, TREE_REFS_MAX), k;
+
+	for (k = 0; k < num && world->num_objects < 200; k++) {
+		size_t begun = world->disk.log.num;
+		size_t len = 1 + any(w, any(w, 4) ? 300 : sizeof(data));
+
+		memset(tag, (int)world->num_objects + 1, sizeof(tag));
+		memset(data, (int)any(w, 256), len);
+		memcpy(data, &begun, len < 8 ? len : 8);
+		data[0] = (uint8_t)world->num_objects;
+		sim_must(engine_put_object(w->rig.engine, tag, data, len,
+				 world->objects[world->num_objects]) == 0);
+		memcpy(refs[k], world->objects[world->num_objects], TREE_REF_SIZE);
+		/* Equal objects are one. */
+		for (size_t n = 0; n < world->num_objects; n++)
+			if (memcmp(world->objects[n], refs[k], 32) == 0)
+				goto known;
+		world->num_objects++;
+	known:
+		if (any(w, 3) == 0)
+			sim_must(engine_flush(w->rig.engine) == 0);
+		note(w, begun);
+	}
+	if (k == 0)
+		return;
+	memset(sealed, (int)any(w, 256), sizeof(sealed));
+	memcpy(rec.e.vtag, refs[0], TREE_TAG_SIZE);
+	rec.num_refs = (uint8_t)k;
+	rec.refs = refs[0];
+	rec.sealed = sealed;
+	rec.sealed_len = sizeof(sealed);
+	entry_start(&entry, view_of(w));
+	entry_put(&entry, &rec);
+	apply(w);
+}
+
+/* An inode that was unlinked while it was open is closed. */
+static void op_forget(struct work *w)
+{
+	if (w->num_orphans == 0)
+		return;
+	entry_start(&entry, view_of(w));
+	entry_remove(&entry, TREE_ATTR, w->orphans[--w->num_orphans], NULL);
+	apply(w);
+}
+
+/* Refused ones change nothing and promise nothing. */
+static bool op_settings(struct work *w)
+{
+	struct engine *engine = w->rig.engine;
+	char hex[65], nick[16];
+	int r = 0;
+
+	snprintf(hex, sizeof(hex), "%064x", 7 + (unsigned)any(w, 3));
+	snprintf(nick, sizeof(nick), "peer%u", (unsigned)any(w, 3));
+	switch (any(w, 7)) {
+	case 0:
+		r = settings_peer_add(engine, hex, nick);
+		break;
+	case 1:
+		r = settings_peer_remove(engine, hex);
+		break;
+	case 2:
+		r = settings_peer_volume(engine, hex, "v", any(w, 2));
+		break;
+	case 3:
+		r = settings_peer_location(engine, hex, "127.0.0.1:34211");
+		break;
+	case 4:
+		r = settings_peer_storage(engine, hex, "local", any(w, 2));
+		break;
+	case 5:
+		if (w->has_second)
+			r = settings_volume_remove(engine, "second");
+		else
+			r = settings_volume_add(
+				engine, "second", NULL, "default", (const uint8_t *)"keyid678");
+		sim_must(r == 0);
+		w->has_second = !w->has_second;
+		break;
+	default:
+		r = settings_storage_add(engine, "v",
+			"peerkey:"
+			"00000000000000000000000000000000"
+			"00000000000000000000000000000009",
+			"default");
+	}
+	return r == 0;
+}
+
+static void op_reopen(struct work *w)
+{
+	if (any(w, 2)) {
+		rig_close(&w->rig);
+	} else {
+		sim_must(engine_flush(w->rig.engine) == 0);
+		rig_kill(&w->rig);
+	}
+	rig_open(&w->rig);
+}
+
+/* ---- the other store */
+
+static void rig_on(struct rig *rig, struct simdisk *disk)
+{
+	rig->options.io = &disk->io;
+	rig->dir_fd = disk->dir_fd;
+	snprintf(rig->path, sizeof(rig->path), "%s", disk->path);
+	rig->options.create = true;
+	rig_open(rig);
+}
+
+static void other_new(struct work *w)
+{
+	struct volume_info info;
+	struct rig *rig = &w->other;
+
+	sim_must(sim_new(&w->other_disk, w->seed ^ 99) == 0);
+	rig->options = w->world->options;
+	rig_on(rig, &w->other_disk);
+	volume_info(w->rig.vol, &info);
+	sim_must(settings_volume_add(rig->engine, "v", info.id, "default", info.keyid) == 0);
+	rig->vol = engine_volume_named(rig->engine, "v");
+	w->has_other = true;
+}
+
+/* p <- q, as syncd would. */
+static void pull(struct rig *p, struct rig *q)
+{
+	static uint8_t blob[120000], asked[TREE_KNOWLEDGE_SIZE], need[60000];
+	static uint8_t known[2 * TREE_KNOWLEDGE_SIZE];
+	struct pull_result result = { .need = need, .need_cap = sizeof(need) };
+	struct serve_info info = { .known = known };
+	struct serve *serve;
+	struct pull *pull;
+	uint64_t cursor = 0;
+	bool end = false;
+	size_t len;
+
+	sim_must(engine_pull_begin(p->engine, p->vol, &pull, asked, &len) == 0);
+	sim_must(engine_serve_begin(q->engine, q->vol, asked, len, &serve, &info) == 0);
+	if (info.has_nothing) {
+		engine_pull_abort(p->engine, pull);
+		return;
+	}
+	while (!end) {
+		sim_must(engine_serve_page(serve, &cursor, blob, sizeof(blob), &len, &end) == 0);
+		sim_must(engine_pull_put(p->engine, pull, blob, len, NULL, 0) == 0);
+	}
+	for (;;) {
+		sim_must(engine_pull_step(p->engine, pull, known, info.known_len, info.is_full,
+				 &result) == 0);
+		if (result.need_len == 0)
+			break;
+		sim_must(engine_serve_inodes(
+				 serve, need, result.need_len, blob, sizeof(blob), &len) == 0);
+		sim_must(engine_pull_put(p->engine, pull, blob, len, NULL, 0) == 0);
+	}
+	engine_serve_end(serve);
+	engine_changes_release(&result.changes);
+}
+
+static void op_pull(struct work *w)
+{
+	char name[16];
+
+	if (!w->has_other)
+		other_new(w);
+	for (uint64_t i = any(w, 4); i > 0; i--) {
+		any_name(w, name);
+		rig_file(&w->other, TREE_ROOT, name, NULL);
+	}
+	pull(&w->rig, &w->other);
+}
+
+static void op_serve(struct work *w)
+{
+	if (!w->has_other)
+		other_new(w);
+	pull(&w->other, &w->rig);
+}
+
+/* ---- all of it */
+
+/* 1: what it did is durable. */
+static bool operate(struct work *w, unsigned what)
+{
+	size_t i = w->num_files ? any(w, w->num_files) : 0;
+
+	if (w->num_files == 0 && what < 8)
+		what = 8;
+	switch (what) {
+	case 0:
+		op_unlink(w, i);
+		return false;
+	case 1:
+		op_rename(w, i);
+		return false;
+	case 2:
+	case 3:
+	case 4:
+		op_write(w, i);
+		return false;
+	case 5:
+	case 6:
+	case 7:
+		op_objects(w, i);
+		return false;
+	case 8:
+	case 9:
+	case 10:
+		op_create(w);
+		return false;
+	case 11:
+		op_mkdir(w);
+		return false;
+	case 12:
+		op_forget(w);
+		return false;
+	case 13:
+	case 14:
+	case 15:
+		sim_must(engine_sync(w->rig.engine) == 0);
+		return true;
+	case 16:
+		sim_must(engine_checkpoint(w->rig.engine) == 0);
+		return true;
+	case 17:
+		sim_must(engine_tick(w->rig.engine) == 0);
+		return false;
+	case 18:
+		return op_settings(w);
+	case 19:
+		op_reopen(w);
+		return true;
+	case 20:
+		op_pull(w);
+		return false;
+	default:
+		op_serve(w);
+		return false;
+	}
+}
+
+void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie lie)
+{
+	static struct work w;
+	size_t begun;
+
+	memset(world, 0, sizeof(*world));
+	memset(&w, 0, sizeof(w));
+	w.world = world;
+	w.seed = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	sim_must(sim_new(&world->disk, seed) == 0);
+	world->options = (struct engine_options){
+		.reserve_size = any(&w, 4) ? UINT64_MAX : 8192,
+		.map_size = 16u << 20,
+		.arena_size = (4u << 10) << any(&w, 5),
+		.checkpoint_ops = 5 + any(&w, 40),
+	};
+	w.rig.options = world->options;
+	world->disk.lie = lie;
+	rig_on(&w.rig, &world->disk);
+	sim_must(settings_volume_add(
+			 w.rig.engine, "v", NULL, "default", (const uint8_t *)"keyid678") == 0);
+	w.rig.vol = engine_volume_named(w.rig.engine, "v");
+	w.dirs[w.num_dirs++] = TREE_ROOT;
+	sim_save(&world->disk, &world->start);
+	world->disk.is_recording = true;
+	note(&w, 0);
+	ack(&w);
+	while (num-- > 0) {
+		bool is_durable;
+
+		begun = world->disk.log.num;
+		is_durable = operate(&w, (unsigned)any(&w, 22));
+		note(&w, begun);
+		if (is_durable)
+			ack(&w);
+	}
+	engine_abandon(w.rig.engine);
+	engine_changes_release(&w.rig.changes);
+	if (w.has_other) {
+		engine_abandon(w.other.engine);
+		engine_changes_release(&w.other.changes);
+		sim_free(&w.other_disk);
+	}
+	world->disk.is_recording = false;
+}
+
+void world_free(struct world *world)
+{
+	sim_free(&world->disk);
+	sim_image_release(&world->start);
+	free(world->states);
+	free(world->acks);
+	memset(world, 0, sizeof(*world));
+}
