@@ -45,6 +45,7 @@ int cli_pubkey(struct cli *);
 int cli_server_run(struct cli *);
 int cli_server_ping(struct cli *);
 int cli_server_stop(struct cli *);
+int cli_server_upgrade(struct cli *);
 int cli_server_status(struct cli *);
 int cli_sharing_add(struct cli *);
 int cli_sharing_list(struct cli *);

@@ -35,7 +35,7 @@ const char *cli_program(const char *name)
 
 /* A unix address is at most 107 bytes: the data directory is reached through a descriptor instead.
  */
-static int connect_socket(const char *data_dir)
+int cli_connect_raw(const char *data_dir)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int dir = open(data_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -84,7 +84,7 @@ static int spawn_once(const char *data_dir, int *ret_pid)
 	return fds[0];
 }
 
-static int explain(const char *data_dir, int err)
+int cli_explain_connect(const char *data_dir, int err)
 {
 	struct stat st;
 
@@ -108,12 +108,12 @@ int cli_connect(struct cli *cli, uint16_t type)
 
 	if (cli->chan)
 		return CLI_OK;
-	fd = connect_socket(cli->data_dir);
+	fd = cli_connect_raw(cli->data_dir);
 	if ((fd == -ENOENT || fd == -ECONNREFUSED) && ctl_offline(type) &&
 		stat(cli->data_dir, &st) == 0)
 		fd = spawn_once(cli->data_dir, &cli->once_pid);
 	if (fd < 0)
-		return explain(cli->data_dir, fd);
+		return cli_explain_connect(cli->data_dir, fd);
 	r = ipc_chan_open(&cli->chan, NULL, fd, &ctl_client_service, cli, NULL);
 	if (r < 0) {
 		close(fd);

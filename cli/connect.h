@@ -16,6 +16,10 @@
 int cli_connect(struct cli *cli, uint16_t type);
 void cli_disconnect(struct cli *cli);
 
+/* Only the socket: a descriptor or -errno, and its explanation, which returns CLI_FAILED. */
+int cli_connect_raw(const char *data_dir);
+int cli_explain_connect(const char *data_dir, int err);
+
 /* Path of a program of ours, beside this one or in the folder of the workers. Static storage. */
 const char *cli_program(const char *name);
 

@@ -22,6 +22,8 @@ static const struct cli_command commands[] = {
 	{ "server run", "", "run the server in the foreground", 0, 0, TAKES_PORT, cli_server_run },
 	{ "server ping", "", "is the server up?", 0, 0, 0, cli_server_ping },
 	{ "server stop", "", "unmount all and stop the server", 0, 0, 0, cli_server_stop },
+	{ "server upgrade", "", "let newly installed programs take over", 0, 0, 0,
+		cli_server_upgrade },
 	{ "server status", "", "processes, restarts, mounts", 0, 0, 0, cli_server_status },
 	{ "sharing add", "NAME <SECRET", "add a sharing key: 32 bytes on standard input", 1, 1, 0,
 		cli_sharing_add },

@@ -3,9 +3,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -106,6 +110,77 @@ int cli_server_stop(struct cli *cli)
 	for (int i = 0; i < 200 && ipc_chan_pump(cli->chan, 50) >= 0; i++)
 		;
 	return CLI_OK;
+}
+
+/* The server may be of another build, which understands nothing of ours: it is told by a signal. */
+static int signal_server(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	/* Its hello: now it has accepted us, and closes this when it becomes another program. */
+	if (poll(&p, 1, CLI_TIMEOUT_MS) <= 0)
+		return -ETIMEDOUT;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || kill(cred.pid, SIGUSR2) < 0)
+		return -errno;
+	return 0;
+}
+
+static int await_end(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 2 * CLI_TIMEOUT_MS) > 0 ? 0 : -ETIMEDOUT;
+}
+
+static bool is_up(const struct ctl_status_reply *s)
+{
+	for (size_t i = 0; i < s->num_workers; i++)
+		if (strcmp(s->workers[i].state, "running") != 0)
+			return false;
+	return true;
+}
+
+static int await_workers(struct cli *cli)
+{
+	struct ctl_status_reply reply;
+	bool up = false;
+
+	for (int i = 0; i < 600 && !up; i++) {
+		int r = cli_connect(cli, CTL_STATUS);
+
+		if (r != CLI_OK)
+			return r;
+		r = ctl_status_wait(cli->chan, &(struct ctl_status){ 0 }, CLI_TIMEOUT_MS, &reply);
+		if (r < 0)
+			return cli_request_error("server upgrade", r, ipc_chan_error(cli->chan));
+		up = is_up(&reply);
+		ctl_status_reply_release(&reply);
+		if (!up)
+			usleep(100000);
+	}
+	return up ? CLI_OK
+		  : cli_error("server upgrade: not every process runs yet: see `bazil server "
+			      "status` and the server's log");
+}
+
+int cli_server_upgrade(struct cli *cli)
+{
+	int fd = cli_connect_raw(cli->data_dir);
+	int r;
+
+	if (fd < 0)
+		return cli_explain_connect(cli->data_dir, fd);
+	r = signal_server(fd);
+	if (r == 0)
+		r = await_end(fd);
+	close(fd);
+	if (r == -ETIMEDOUT)
+		return cli_error("server upgrade: the server goes on as it was: see its log");
+	if (r < 0)
+		return cli_error("server upgrade: %s", strerror(-r));
+	return await_workers(cli);
 }
 
 static json_t *worker_json(const struct ctl_worker *w)

@@ -38,3 +38,16 @@ else()
     $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
   add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,separate-code)
 endif()
+
+# Which build a program is of: its version and what its processes say to each other. Workers of another one than
+# the supervisor's are refused.
+file(GLOB bazil_formats CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/ipc/*.msg)
+set(bazil_text "")
+foreach(file ${bazil_formats} ${CMAKE_SOURCE_DIR}/stored/intake.h ${CMAKE_SOURCE_DIR}/ipc/ring.h)
+  set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(SHA256 ${file} sum)
+  string(APPEND bazil_text ${sum})
+endforeach()
+string(SHA256 sum "${bazil_text}")
+string(SUBSTRING ${sum} 0 12 sum)
+set(BAZIL_BUILD "${PROJECT_VERSION}-${sum}")

@@ -131,7 +131,7 @@ static void status(void *arg, struct ipc_call *call)
 
 int main(void)
 {
-	static const struct worker_role role = { "dialer", SANDBOX_DIALER };
+	static const struct worker_role role = { .name = "dialer", .profile = SANDBOX_DIALER };
 	static const struct worker_ops ops = { .prepare = prepare,
 		.entered = entered,
 		.edge = edge,

@@ -118,7 +118,7 @@ static int recover(struct mountd *m)
 
 int mount_begin(struct mountd *m, const struct work_mount *req, const char **ret_why)
 {
-	int r;
+	int state_fd, r;
 
 	m->uid = req->uid;
 	m->gid = req->gid;
@@ -127,7 +127,9 @@ int mount_begin(struct mountd *m, const struct work_mount *req, const char **ret
 	*ret_why = "the memory shared with the supervisor";
 	if (m->ring == NULL)
 		return -ENOTCONN;
-	r = state_map(&m->state, req->state);
+	r = state_lock(IPC_TAKE_FD(req->state), &state_fd);
+	if (r == 0)
+		r = state_map(&m->state, state_fd);
 	if (r == 0)
 		r = dirty_log_open(&m->dirty, req->dirty);
 	if (r < 0)

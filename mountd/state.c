@@ -1,6 +1,7 @@
 #include "mountd/state.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -16,6 +17,17 @@ struct state_page {
 	uint8_t reply[STATE_REPLY_MAX];
 	uint64_t unique, oid, position; /* position UINT64_MAX: no intent */
 };
+
+int state_lock(int fd, int *ret_fd)
+{
+	/* The descriptor is never closed: with any of the file, a process's locks go. */
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0)
+		return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+	*ret_fd = fd;
+	return 0;
+}
 
 int state_map(struct state *state, int fd)
 {

@@ -30,6 +30,12 @@ struct state {
 	struct state_page *page;
 };
 
+/*
+ * Takes fd, and for as long as this process lives: no other process serves the mount meanwhile.
+ * -EBUSY: one still does.
+ */
+int state_lock(int fd, int *ret_fd);
+
 /* The memfd is given its header if it is all zero; -EPROTONOSUPPORT: of another version. Does not
  * keep fd. */
 int state_map(struct state *state, int fd);

@@ -53,7 +53,7 @@ static void detach(void *self, struct ipc_call *call, const struct work_detach *
 
 int main(void)
 {
-	static const struct worker_role role = { "mounter", SANDBOX_MOUNTER };
+	static const struct worker_role role = { .name = "mounter", .profile = SANDBOX_MOUNTER };
 	static const struct worker_ops ops = { .attach = attach, .detach = detach };
 
 	return worker_run(&role, &ops, NULL);

@@ -17,20 +17,20 @@
 #include "supervisor/edges.h"
 #include "supervisor/mounts.h"
 #include "supervisor/peers.h"
-#include "supervisor/spawn.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/upgrade.h"
 #include "supervisor/verify.h"
+#include "supervisor/watchdog.h"
 #include "worker/log.h"
 #include "worker/scope.h"
 
-#define READY_SECONDS	   20.0
-#define STOP_SECONDS	   10.0
-#define STOP_MOUNT_SECONDS 60.0
-#define LIVED_SECONDS	   10.0
-#define PING_SECONDS	   20.0
-#define PING_TIMEOUT_MS	   60000
+#define READY_SECONDS	    20.0
+#define STOP_SECONDS	    10.0
+#define STOP_MOUNT_SECONDS  60.0
+#define LIVED_SECONDS	    10.0
+#define OTHER_BUILD_SECONDS 2.0
 /* Another worker of a killed supervisor may still be finishing and hold its directory. */
-#define BUSY_SECONDS	   15.0
+#define BUSY_SECONDS	    15.0
 
 /* The generated handlers' views of us: both ends' self is the child. */
 struct work_client {
@@ -90,68 +90,7 @@ void child_kill(struct child *c, const char *why)
 	syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 }
 
-/* The log pipe: lines of the worker, before its channel is up and from its libraries. */
-
-static void log_line(struct child *c)
-{
-	c->line[c->line_len] = '\0';
-	if (c->line_len) {
-		snprintf(c->last_line, sizeof(c->last_line), "%.199s", c->line);
-		log_info("%s", c->line);
-	}
-	c->line_len = 0;
-}
-
-static void log_read(struct child *c)
-{
-	char buf[1024];
-	ssize_t n;
-
-	while ((n = read(c->log.fd, buf, sizeof(buf))) > 0)
-		for (ssize_t i = 0; i < n; i++) {
-			if (buf[i] == '\n' || c->line_len == sizeof(c->line) - 1)
-				log_line(c);
-			if (buf[i] != '\n')
-				c->line[c->line_len++] = buf[i];
-		}
-	if (n == 0)
-		ev_io_stop(c->supervisor->loop, &c->log);
-}
-
-static void on_log(struct ev_loop *loop, struct ev_io *w, int events)
-{
-	log_read(w->data);
-}
-
-void on_work_log(struct work_client *self, const struct work_log *msg)
-{
-	struct child *c = &self->child;
-
-	if (msg->level <= LOG_LEVEL_WARN)
-		snprintf(c->last_line, sizeof(c->last_line), "%.199s", msg->text);
-	log_at(msg->level <= LOG_LEVEL_ERROR ? LOG_LEVEL_ERROR : (enum log_level)msg->level,
-		"%s: %s", c->role->name, msg->text);
-}
-
 /* From ready to running. */
-
-static void ping_done(void *arg, int err, const struct work_ping_reply *reply)
-{
-	struct child *c = arg;
-
-	if (err == -ETIMEDOUT && c->state == CHILD_RUNNING) {
-		log_error("%s did not answer for a minute: it is replaced", c->role->name);
-		child_kill(c, "did not answer");
-	}
-}
-
-static void on_ping(struct ev_loop *loop, struct ev_timer *w, int events)
-{
-	struct child *c = w->data;
-
-	if (c->state == CHILD_RUNNING && c->work)
-		work_ping_timeout(c->work, &(struct work_ping){ 0 }, PING_TIMEOUT_MS, ping_done, c);
-}
 
 static void now_running(struct child *c)
 {
@@ -159,8 +98,7 @@ static void now_running(struct child *c)
 
 	set_timer(c, -1);
 	c->state = CHILD_RUNNING;
-	if (c->role->is_pinged)
-		ev_timer_again(s->loop, &c->ping);
+	watchdog_start(c);
 	if (c->role->id == ROLE_STORED || c->role->id == ROLE_DIALER)
 		peers_refresh(s);
 	if (c->role->id == ROLE_SYNCD)
@@ -214,6 +152,25 @@ static void begin(struct child *c)
 		child_kill(c, "work_begin could not be sent");
 }
 
+/* Nothing that it says can be believed to mean what we think: it ends, and not to come back soon.
+ */
+static void other_build(struct child *c, const char *build)
+{
+	char why[200];
+
+	c->is_other_build = true;
+	upgrade_mismatch(c->supervisor, c, build, why);
+	if (c->supervisor->starting)
+		supervisor_fail(c->supervisor, "%s", why);
+	else
+		log_error("%s", why);
+	if (c->mount && c->mount->call) {
+		mount_set_failure(c->mount, why);
+		c->mount->is_over = true;
+	}
+	child_kill(c, "it is of another build than the server");
+}
+
 void on_work_ready(struct work_client *self, const struct work_ready *msg)
 {
 	struct child *c = &self->child;
@@ -221,6 +178,10 @@ void on_work_ready(struct work_client *self, const struct work_ready *msg)
 
 	if (c->state != CHILD_STARTING)
 		return;
+	if (strcmp(msg->build, BAZIL_BUILD) != 0) {
+		other_build(c, msg->build);
+		return;
+	}
 	c->layers |= msg->layers;
 	c->landlock_abi = msg->landlock_abi;
 	snprintf(c->missing + strlen(c->missing), sizeof(c->missing) - strlen(c->missing), "%s%s",
@@ -255,7 +216,9 @@ static void work_closed(void *self, struct ipc_chan *chan, int err)
 	ipc_chan_close(chan);
 	c->work = NULL;
 	/* Without it the worker cannot be steered. Most often it is dead already. */
-	if (err)
+	if (err == -EPROTO)
+		other_build(c, "");
+	else if (err)
 		child_kill(c, "it spoke nonsense to the supervisor");
 	else
 		set_timer(c, STOP_SECONDS);
@@ -283,27 +246,13 @@ static double backoff(unsigned failures)
 	return seconds[failures < last ? failures : last];
 }
 
-static void describe(const struct child *c, const siginfo_t *info, char how[100])
-{
-	if (info->si_code == CLD_EXITED)
-		snprintf(how, 100, "exit %d%s%.80s", info->si_status, *c->last_line ? ": " : "",
-			c->last_line);
-	else if (info->si_status == SIGSYS)
-		snprintf(how, 100, "seccomp: forbidden system call (SIGSYS)");
-	else
-		snprintf(how, 100, "killed by signal %d (%s)%s%.60s", info->si_status,
-			sigabbrev_np(info->si_status) ? sigabbrev_np(info->si_status) : "?",
-			info->si_status == SIGKILL && *c->last_line ? ": " : "",
-			info->si_status == SIGKILL ? c->last_line : "");
-}
-
 static void forget_process(struct child *c)
 {
 	struct ev_loop *loop = c->supervisor->loop;
 
 	ev_io_stop(loop, &c->exited);
 	ev_io_stop(loop, &c->log);
-	ev_timer_stop(loop, &c->ping);
+	watchdog_stop(c);
 	set_timer(c, -1);
 	if (c->log.fd >= 0)
 		close(c->log.fd);
@@ -328,10 +277,10 @@ static void on_exited(struct ev_loop *loop, struct ev_io *w, int events)
 	while (c->work && ipc_chan_pump(c->work, 0) > 0)
 		;
 	if (c->log.fd >= 0)
-		log_read(c);
+		child_log_read(c);
 	if (waitid(P_PIDFD, c->pidfd, &info, WEXITED) < 0)
 		return;
-	describe(c, &info, how);
+	child_describe(c, &info, how);
 	forget_process(c);
 	died(c, how);
 }
@@ -364,7 +313,8 @@ static void died(struct child *c, const char *how)
 	if (c->mount && mount_child_died(c->mount))
 		return; /* given up */
 	/* From the loop in any case: a program that cannot be run must not recurse. */
-	set_timer(c, backoff(c->failures++));
+	set_timer(c, c->is_other_build ? OTHER_BUILD_SECONDS : backoff(c->failures));
+	c->failures++;
 }
 
 static void on_timer(struct ev_loop *loop, struct ev_timer *w, int events)
@@ -392,47 +342,6 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int events)
 }
 
 /* The start of a process. */
-
-static void namespace_report(struct child *c, const struct spawned *spawned)
-{
-	c->layers = spawned->layers & ~SANDBOX_ROOT;
-	snprintf(c->missing, sizeof(c->missing), "%s", spawned->missing);
-}
-
-static int run_program(struct child *c, int work_fd, int log_fd)
-{
-	struct supervisor *s = c->supervisor;
-	_cleanup_(closep) int dir_fd = -1, null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	char program[sizeof(s->libexec) + 32];
-	struct spawned spawned;
-	int r;
-
-	if (null_fd < 0)
-		return -errno;
-	if (c->role->dir) {
-		dir_fd = openat(s->dir.fd, c->role->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (dir_fd < 0)
-			return -errno;
-	}
-	snprintf(program, sizeof(program), "%s/bazil-%s", s->libexec, c->role->name);
-	r = spawn(
-		&(struct spawn){
-			.program = program,
-			.work_fd = work_fd,
-			.dir_fd = dir_fd,
-			.log_fd = log_fd,
-			.null_fd = null_fd,
-			.resolves = c->role->profile == SANDBOX_DIALER,
-			.layers = sandbox_expected(c->role->profile),
-		},
-		&spawned);
-	if (r < 0)
-		return r;
-	c->pid = spawned.pid;
-	c->pidfd = spawned.pidfd;
-	namespace_report(c, &spawned);
-	return 0;
-}
 
 /* Channels first: the worker may speak as soon as it runs. */
 static int open_channels(struct child *c, int *ret_work_fd)
@@ -466,7 +375,7 @@ static int try_start(struct child *c)
 	log_fd = fds[1];
 	fcntl(fds[0], F_SETFL, O_NONBLOCK);
 	ev_io_set(&c->log, fds[0], EV_READ);
-	r = run_program(c, work_fd, log_fd);
+	r = child_run(c, work_fd, log_fd);
 	if (r < 0)
 		return r;
 	ev_io_start(loop, &c->log);
@@ -485,6 +394,7 @@ static void start_process(struct child *c)
 	c->started = ev_now(s->loop);
 	c->last_line[0] = '\0';
 	c->line_len = 0;
+	c->is_other_build = false;
 	set_timer(c, READY_SECONDS);
 	r = try_start(c);
 	if (r == 0)
@@ -505,10 +415,10 @@ void child_init(struct child *c, struct supervisor *s, const struct role *role, 
 	ev_init(&c->exited, on_exited);
 	/* After the channels: a worker's last words come before its death. */
 	ev_set_priority(&c->exited, EV_MINPRI);
-	ev_io_init(&c->log, on_log, -1, EV_READ);
+	ev_io_init(&c->log, child_on_log, -1, EV_READ);
 	ev_init(&c->timer, on_timer);
-	ev_timer_init(&c->ping, on_ping, 0., PING_SECONDS);
-	c->exited.data = c->log.data = c->timer.data = c->ping.data = c;
+	watchdog_init(c);
+	c->exited.data = c->log.data = c->timer.data = c;
 }
 
 void child_start(struct child *c)

@@ -5,14 +5,15 @@
  * handed over -> BEGINNING -> work_begin answered -> RUNNING -> died -> BACKING_OFF -> STARTING ...
  *   any -> child_stop() -> STOPPING -> STOPPED
  *
- * Its death is seen by a pidfd. It is restarted at once the first time, then after 10, 50, 250 ms
- * and every second; the count is forgotten when it lived for 10 s. Its edges are made anew
- * (edges.h), and requests for it wait meanwhile (control.h).
+ * Its death is seen by a pidfd, its hanging by watchdog.h. It is restarted at once the first time,
+ * then after 10, 50, 250 ms and every second; the count is forgotten when it lived for 10 s. Its
+ * edges are made anew (edges.h), and requests for it wait meanwhile (control.h).
  */
 #ifndef BAZIL_SUPERVISOR_CHILD_H
 #define BAZIL_SUPERVISOR_CHILD_H
 
 #include <ev.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -47,7 +48,9 @@ struct child {
 	struct ipc_chan *ctl; /* we are the client */
 	int ctl_fd;	      /* its end of that, until it is handed over */
 	struct held *held;    /* requests for it, control.h */
-	unsigned restarts, failures;
+	unsigned restarts, failures, hangs;
+	double asked; /* watchdog.h: when, what is not answered yet; 0 */
+	bool is_other_build;
 	double started; /* ev_now() */
 	uint32_t layers, landlock_abi;
 	char missing[400];
@@ -77,6 +80,14 @@ bool child_is_ready(const struct child *c);
 
 /* Looks at the process itself: its death may not have been dealt with yet. */
 bool child_is_alive(const struct child *c);
+
+/* child_log.c: what it writes on its log pipe. */
+void child_log_read(struct child *c);
+void child_on_log(struct ev_loop *loop, struct ev_io *w, int events);
+
+/* child_run.c: its process, and why that ended. work_fd and log_fd stay the caller's. */
+int child_run(struct child *c, int work_fd, int log_fd);
+void child_describe(const struct child *c, const siginfo_t *info, char how[100]);
 
 const char *child_state_name(const struct child *c);
 

@@ -152,6 +152,10 @@ static void relay(void *self, struct ipc_call *call, uint16_t type)
 		ipc_call_fail(call, -ESHUTDOWN, "server: it is stopping");
 		return;
 	}
+	if (s->upgrading) {
+		ipc_call_fail(call, -EAGAIN, "server: it is being upgraded: try again");
+		return;
+	}
 	if (s->once && !ctl_offline(type)) {
 		ipc_call_fail(
 			call, -ENOTCONN, "server: not running: start it with `bazil server run`");
@@ -297,7 +301,7 @@ static void on_accept(struct ev_loop *loop, struct ev_io *w, int events)
 	control_adopt(s, TAKE_FD(fd));
 }
 
-int control_listen(struct supervisor *s)
+static int make_listener(struct supervisor *s)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	_cleanup_(closep) int fd = -1;
@@ -312,6 +316,23 @@ int control_listen(struct supervisor *s)
 		fchmodat(s->dir.fd, "ctl.sock", 0600, 0) < 0 || listen(fd, 16) < 0)
 		return -errno;
 	s->ctl_listener = TAKE_FD(fd);
+	return 0;
+}
+
+void control_accept(struct supervisor *s, bool accept)
+{
+	if (accept)
+		ev_io_start(s->loop, &s->ctl_accept);
+	else
+		ev_io_stop(s->loop, &s->ctl_accept);
+}
+
+int control_listen(struct supervisor *s)
+{
+	int r = s->ctl_listener >= 0 ? 0 : make_listener(s);
+
+	if (r < 0)
+		return r;
 	ev_io_init(&s->ctl_accept, on_accept, s->ctl_listener, EV_READ);
 	s->ctl_accept.data = s;
 	ev_io_start(s->loop, &s->ctl_accept);
@@ -325,6 +346,12 @@ void control_unlisten(struct supervisor *s)
 	ev_io_stop(s->loop, &s->ctl_accept);
 	close(TAKE_FD(s->ctl_listener));
 	unlinkat(s->dir.fd, "ctl.sock", 0);
+}
+
+void control_flush(struct supervisor *s)
+{
+	for (struct client *c = s->clients; c; c = c->next)
+		ipc_chan_flush(c->chan, 1000);
 }
 
 void control_release(struct supervisor *s)

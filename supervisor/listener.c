@@ -2,11 +2,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "worker/scope.h"
@@ -47,40 +43,23 @@ static int bind_both(unsigned port, int *ret_fd)
 	return r;
 }
 
-int listener_open(unsigned port, int *ret_fd, unsigned *ret_port)
+int listener_port(int fd, unsigned *ret_port)
 {
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof(addr);
-	int r = bind_both(port ? port : LISTENER_PORT, ret_fd);
 
-	if (r == -EADDRINUSE && port == 0)
-		r = bind_both(0, ret_fd);
-	if (r < 0)
-		return r;
-	if (getsockname(*ret_fd, (struct sockaddr *)&addr, &len) < 0)
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
 		return -errno;
 	*ret_port = ntohs(addr.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&addr)->sin6_port
 						     : ((struct sockaddr_in *)&addr)->sin_port);
 	return 0;
 }
 
-void listener_notify(const char *state)
+int listener_open(unsigned port, int *ret_fd, unsigned *ret_port)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	_cleanup_(closep) int fd = -1;
-	size_t len;
+	int r = bind_both(port ? port : LISTENER_PORT, ret_fd);
 
-	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(addr.sun_path))
-		return;
-	len = strlen(path);
-	memcpy(addr.sun_path, path, len);
-	if (path[0] == '@')
-		addr.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	/* Nobody listening is systemd's matter, not ours. */
-	(void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr,
-		offsetof(struct sockaddr_un, sun_path) + len);
+	if (r == -EADDRINUSE && port == 0)
+		r = bind_both(0, ret_fd);
+	return r < 0 ? r : listener_port(*ret_fd, ret_port);
 }

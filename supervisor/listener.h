@@ -1,5 +1,5 @@
 /*
- * The socket that peers come in by, and the word to systemd that we are ready.
+ * The socket that peers come in by.
  */
 #ifndef BAZIL_SUPERVISOR_LISTENER_H
 #define BAZIL_SUPERVISOR_LISTENER_H
@@ -12,7 +12,7 @@
  */
 int listener_open(unsigned port, int *ret_fd, unsigned *ret_port);
 
-/* One datagram to $NOTIFY_SOCKET, if there is one (sd_notify(3)). */
-void listener_notify(const char *state);
+/* Of a socket that listens already. 0 or -errno. */
+int listener_port(int fd, unsigned *ret_port);
 
 #endif

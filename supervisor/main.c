@@ -24,10 +24,15 @@
 
 #include "supervisor/control.h"
 #include "supervisor/edges.h"
+#include "supervisor/keep.h"
 #include "supervisor/listener.h"
+#include "supervisor/mounts.h"
+#include "supervisor/notify.h"
 #include "supervisor/shutdown.h"
 #include "supervisor/stale.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/upgrade.h"
+#include "supervisor/watchdog.h"
 #include "worker/log.h"
 
 #define CLIENT_FD 3
@@ -108,9 +113,15 @@ static void on_signal(struct ev_loop *loop, struct ev_signal *w, int events)
 	ev_break(loop, EVBREAK_ALL);
 }
 
-static void watch_signal(struct supervisor *s, struct ev_signal *w, int number)
+static void on_upgrade(struct ev_loop *loop, struct ev_signal *w, int events)
 {
-	ev_signal_init(w, on_signal, number);
+	upgrade_want(w->data);
+}
+
+static void watch_signal(struct supervisor *s, struct ev_signal *w, int number,
+	void (*fn)(struct ev_loop *loop, struct ev_signal *w, int events))
+{
+	ev_signal_init(w, fn, number);
 	w->data = s;
 	ev_signal_start(s->loop, w);
 }
@@ -135,6 +146,7 @@ static void supervisor_init(struct supervisor *s)
 {
 	*s = (struct supervisor){ .listener = -1, .ctl_listener = -1, .starting = true };
 	s->dir.fd = s->dir.lock = -1;
+	s->patience = watchdog_patience();
 	/* Not the default loop: that one would reap our children. */
 	s->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
 	if (!s->loop)
@@ -142,9 +154,10 @@ static void supervisor_init(struct supervisor *s)
 	find_programs(s->libexec);
 	for (int i = 0; i < NUM_ROLES; i++)
 		child_init(&s->children[i], s, &topology_roles[i], NULL);
-	watch_signal(s, &s->sigterm, SIGTERM);
-	watch_signal(s, &s->sigint, SIGINT);
-	watch_signal(s, &s->sighup, SIGHUP);
+	watch_signal(s, &s->sigterm, SIGTERM, on_signal);
+	watch_signal(s, &s->sigint, SIGINT, on_signal);
+	watch_signal(s, &s->sighup, SIGHUP, on_signal);
+	watch_signal(s, &s->sigusr2, SIGUSR2, on_upgrade);
 }
 
 static int run_server(struct supervisor *s)
@@ -169,26 +182,41 @@ static int run_server(struct supervisor *s)
 	s->starting = false;
 	printf("bazil: Listening on [::]:%u\n", s->port);
 	fflush(stdout);
-	listener_notify("READY=1");
-	ev_run(s->loop, 0);
-	listener_notify("STOPPING=1");
+	notify("READY=1");
+	notify_start_watchdog(s);
+	mounts_resume(s);
+	while (!s->stopping) {
+		if (s->upgrade_wanted)
+			upgrade(s);
+		else
+			ev_run(s->loop, 0);
+	}
+	notify("STOPPING=1");
 	return 0;
 }
 
 static int run(struct supervisor *s, const struct options *o)
 {
-	int r = datadir_open(&s->dir, o->data_dir, false);
+	bool upgraded;
+	int r;
 
+	keep_take(s);
+	upgraded = s->ctl_listener >= 0;
+	/* Another one's --once may have got in between. */
+	r = datadir_open(&s->dir, o->data_dir, upgraded);
 	if (r < 0)
 		return 1;
-	r = listener_open(o->port, &s->listener, &s->port);
+	if (s->listener >= 0)
+		r = listener_port(s->listener, &s->port);
+	else
+		r = listener_open(o->port, &s->listener, &s->port);
 	if (r < 0) {
 		supervisor_error("server: port %u: %s: choose another one with -port=N",
 			o->port ? o->port : LISTENER_PORT,
 			r == -EADDRINUSE ? "already in use" : strerror(-r));
 		return 1;
 	}
-	datadir_write_lock(&s->dir, NULL);
+	datadir_write_lock(&s->dir, s->mounts);
 	r = control_listen(s);
 	if (r < 0) {
 		supervisor_error("data directory: %s: ctl.sock: %s", s->dir.path, strerror(-r));
@@ -295,6 +323,7 @@ int main(int argc, char **argv)
 	if (chdir("/") < 0)
 		fatal("/: %s", strerror(errno));
 	supervisor_init(&s);
+	s.argv = argv;
 	switch (o.mode) {
 	case MODE_CREATE:
 		r = create(&s, &o);

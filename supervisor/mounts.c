@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ipc/chan.h"
@@ -14,21 +17,14 @@
 #include "ipc/ring.h"
 #include "ipc/work.gen.h"
 #include "supervisor/edges.h"
+#include "supervisor/keep.h"
 #include "supervisor/supervisor.h"
 #include "worker/log.h"
 #include "worker/scope.h"
 
 #define DIRTY_SIZE     ((off_t)64 << 20)
 #define STATE_SIZE     ((off_t)64 << 10)
-#define DEATH_SECONDS  30.0
-/*
- * After the detach: how long the kernel's connection may live on. It does while a program uses the
- * mount that was detached by force, or while another mount namespace (a container, a sandbox being
- * made) holds a copy.
- */
-#define LINGER_SECONDS 2.0
-/* mountd has that long to store what was dirty when its mount ended. */
-#define FLUSH_SECONDS  120.0
+#define PREDECESSOR_MS 5000
 
 static void close_fd(int *fd)
 {
@@ -39,7 +35,7 @@ static void close_fd(int *fd)
 
 /* Its end: nothing of it is left here, and the last descriptor of the kernel's connection is
  * closed. */
-static void mount_free(struct mount *m)
+void mount_free(struct mount *m)
 {
 	struct supervisor *s = m->supervisor;
 
@@ -48,6 +44,7 @@ static void mount_free(struct mount *m)
 			*p = m->next;
 			break;
 		}
+	keep_forget(m);
 	ev_timer_stop(s->loop, &m->timer);
 	ev_timer_stop(s->loop, &m->retire);
 	child_release(&m->child);
@@ -56,6 +53,7 @@ static void mount_free(struct mount *m)
 	close_fd(&m->state_fd);
 	close_fd(&m->dirty);
 	close_fd(&m->ring);
+	close_fd(&m->meta);
 	free(m->path);
 	free(m);
 	datadir_write_lock(&s->dir, s->mounts);
@@ -76,7 +74,7 @@ struct mount *mounts_find(struct supervisor *s, const char *volume)
 	return NULL;
 }
 
-static struct ipc_chan *mounter(struct supervisor *s)
+struct ipc_chan *mount_mounter(struct supervisor *s)
 {
 	struct child *c = &s->children[ROLE_MOUNTER];
 
@@ -88,140 +86,7 @@ bool mount_is_over(const struct mount *m)
 	return m->is_over;
 }
 
-static void set_failure(struct mount *m, const char *why)
-{
-	snprintf(m->failure, sizeof(m->failure), "%s", why);
-}
-
-/* Down. */
-
-static void on_retire(struct ev_loop *loop, struct ev_timer *w, int events)
-{
-	struct mount *m = w->data;
-
-	if (m->call && *m->failure)
-		ipc_call_fail(TAKE_PTR(m->call), -EIO, "%s: %s", m->volume, m->failure);
-	else if (m->call)
-		ctl_volume_unmount_reply(
-			TAKE_PTR(m->call), &(struct ctl_volume_unmount_reply){ 0 });
-	mount_free(m);
-}
-
-/* Frees it from the loop: callers are callbacks of its own child. */
-static void retire(struct mount *m)
-{
-	m->is_over = true;
-	ev_timer_stop(m->supervisor->loop, &m->timer);
-	/* The answer of the mounter is still to come, and comes with our address. */
-	if (m->detaching)
-		return;
-	ev_timer_set(&m->retire, 0., 0.);
-	ev_timer_start(m->supervisor->loop, &m->retire);
-}
-
-static void tidied(void *arg, int err, const struct work_detach_reply *reply)
-{
-	struct mount *m = arg;
-
-	m->attached = false;
-	retire(m);
-}
-
-void mount_child_stopped(struct mount *m)
-{
-	const struct work_detach msg = { .path = m->path, .lazy = true };
-
-	m->is_over = true;
-	/* Nobody serves it any more; whoever waits hears of it when it is really gone. */
-	close_fd(&m->fuse);
-	if (m->attached && m->state != MOUNT_LEAVING && mounter(m->supervisor) &&
-		work_detach(mounter(m->supervisor), &msg, tidied, m) == 0)
-		return;
-	retire(m);
-}
-
-void mount_child_unmounted(struct mount *m)
-{
-	if (m->state != MOUNT_LEAVING)
-		log_info("a volume was unmounted from outside");
-	m->state = MOUNT_LEAVING;
-	m->attached = false;
-	m->is_over = true;
-}
-
-static void on_timer(struct ev_loop *loop, struct ev_timer *w, int events)
-{
-	struct mount *m = w->data;
-
-	if (!m->is_over) {
-		/* Still used after the detach: mountd stores what it has, then the kernel's
-		 * connection is closed and who uses it gets errors. */
-		m->is_over = true;
-		ev_timer_set(&m->timer, FLUSH_SECONDS, 0.);
-		ev_timer_start(loop, &m->timer);
-		child_stop(&m->child);
-		return;
-	}
-	log_error("a volume could not store everything in time while it was unmounted");
-	set_failure(m, "its last changes could not be stored in time");
-	child_kill(&m->child, "did not store everything in time");
-}
-
-static void detached(void *arg, int err, const struct work_detach_reply *reply)
-{
-	struct mount *m = arg;
-	struct supervisor *s = m->supervisor;
-	struct ipc_chan *chan = s->children[ROLE_MOUNTER].work;
-
-	m->detaching = false;
-	if (m->is_over && m->child.state == CHILD_STOPPED) {
-		retire(m);
-		return;
-	}
-	if (m->state != MOUNT_LEAVING)
-		return;
-	/* Somebody else has unmounted it already: as good. */
-	if (err && err != -ENOENT) {
-		m->state = MOUNT_MOUNTED;
-		if (!m->call)
-			return;
-		if (err == -EBUSY)
-			ipc_call_fail(TAKE_PTR(m->call), err,
-				"%s: busy: a program works in it or has a file open: end that, or "
-				"detach it with -force",
-				m->path);
-		else
-			ipc_call_fail(TAKE_PTR(m->call), err, "%s: %s", m->path,
-				chan ? ipc_chan_error(chan) : strerror(-err));
-		return;
-	}
-	m->attached = false;
-	ev_timer_stop(s->loop, &m->timer);
-	ev_timer_set(&m->timer, m->is_over ? FLUSH_SECONDS : LINGER_SECONDS, 0.);
-	ev_timer_start(s->loop, &m->timer);
-}
-
-void mount_leave(struct mount *m, bool force)
-{
-	struct supervisor *s = m->supervisor;
-	struct ipc_chan *chan = mounter(s);
-	const struct work_detach msg = { .path = m->path, .lazy = force };
-
-	if (m->detaching)
-		return;
-	if (!chan) {
-		if (m->call)
-			ipc_call_fail(TAKE_PTR(m->call), -EAGAIN,
-				"server: the mounter is being restarted: try again");
-		return;
-	}
-	m->state = MOUNT_LEAVING;
-	m->detaching = true;
-	if (work_detach(chan, &msg, detached, m) < 0)
-		detached(m, -EIO, NULL);
-}
-
-static struct mount *find_target(struct supervisor *s, const char *target)
+struct mount *mounts_at(struct supervisor *s, const char *target)
 {
 	char path[4097];
 	size_t len = strlen(target);
@@ -235,48 +100,6 @@ static struct mount *find_target(struct supervisor *s, const char *target)
 		if (strcmp(m->path, path) == 0)
 			return m;
 	return NULL;
-}
-
-void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force)
-{
-	struct mount *m = find_target(s, target);
-
-	if (!m || m->state < MOUNT_STARTING) {
-		ipc_call_fail(call, -ENOENT,
-			"%s: nothing of this server is mounted there: `bazil server status` lists "
-			"what is",
-			target);
-		return;
-	}
-	if (m->call || m->detaching) {
-		ipc_call_fail(
-			call, -EBUSY, "%s: it is being mounted or unmounted just now", target);
-		return;
-	}
-	m->call = call;
-	/* Already detached, waiting for mountd to end: then the caller waits too. */
-	if (m->state == MOUNT_LEAVING && !force)
-		return;
-	mount_leave(m, force);
-}
-
-/* Deaths of mountd. */
-
-bool mount_child_died(struct mount *m)
-{
-	struct supervisor *s = m->supervisor;
-	const double now = ev_now(s->loop);
-
-	memmove(m->deaths, m->deaths + 1, sizeof(m->deaths) - sizeof(m->deaths[0]));
-	m->deaths[MOUNT_DEATHS_MAX - 1] = now;
-	if (m->deaths[0] == 0 || now - m->deaths[0] > DEATH_SECONDS)
-		return false;
-	log_error("mountd died %d times in %.0f seconds: its mount is taken down", MOUNT_DEATHS_MAX,
-		DEATH_SECONDS);
-	set_failure(m, "its mountd died again and again: see the server's log");
-	m->child.state = CHILD_STOPPED;
-	mount_child_stopped(m);
-	return true;
 }
 
 /* Up. */
@@ -302,7 +125,7 @@ static void mounted(void *arg, int err, const struct work_mount_reply *reply)
 	}
 	if (err == -ECONNRESET)
 		return; /* it died: the next one tries */
-	set_failure(
+	mount_set_failure(
 		m, c->work && *ipc_chan_error(c->work) ? ipc_chan_error(c->work) : strerror(-err));
 	m->is_over = true;
 	child_stop(c);
@@ -374,6 +197,8 @@ static void attached(void *arg, int err, const struct work_attach_reply *reply)
 	m->attached = true;
 	m->state = MOUNT_STARTING;
 	r = m->fuse < 0 ? -errno : make_memory(m);
+	if (r == 0)
+		r = keep_mount(m);
 	if (r < 0) {
 		close_fd(&m->fuse);
 		work_detach(
@@ -395,8 +220,39 @@ static void attach(struct mount *m)
 	m->state = MOUNT_ATTACHING;
 	/* Before the kernel has it: whoever starts after our sudden death looks for it there. */
 	datadir_write_lock(&s->dir, s->mounts);
-	if (!mounter(s) || work_attach(mounter(s), &msg, attached, m) < 0)
+	if (!mount_mounter(s) || work_attach(mount_mounter(s), &msg, attached, m) < 0)
 		fail(m, -EAGAIN, "server: the mounter is being restarted: try again");
+}
+
+/*
+ * A mountd of a supervisor that was killed may still be storing what it has. It holds a lock on the
+ * memory that we now give to another one; as it may be killed at any time, it is killed here.
+ */
+static void end_predecessor(const struct mount *m)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	_cleanup_(closep) int pidfd = -1;
+	struct pollfd p = { .events = POLLIN };
+
+	if (fcntl(m->state_fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK || lock.l_pid <= 0)
+		return;
+	pidfd = p.fd = (int)syscall(SYS_pidfd_open, lock.l_pid, 0);
+	/* The pid is that process's still if it still has the lock, now that we hold on to it. */
+	lock = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	if (pidfd < 0 || fcntl(m->state_fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+		return;
+	log_info("the mountd of the last server is ended");
+	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	poll(&p, 1, PREDECESSOR_MS);
+}
+
+void mounts_resume(struct supervisor *s)
+{
+	for (struct mount *m = s->mounts; m; m = m->next) {
+		end_predecessor(m);
+		edges_make_mount(s, m);
+		child_start(&m->child);
+	}
 }
 
 static unsigned distance(const char *a, const char *b)
@@ -477,7 +333,7 @@ static int refuse(struct supervisor *s, struct ipc_call *call, const char *volum
 {
 	const size_t len = strlen(s->dir.path);
 	const struct mount *same = mounts_find(s, volume);
-	const struct mount *there = find_target(s, path);
+	const struct mount *there = mounts_at(s, path);
 
 	if (path[0] != '/')
 		return ipc_call_fail(call, -EINVAL, "%s: not an absolute path", path);
@@ -495,9 +351,26 @@ static int refuse(struct supervisor *s, struct ipc_call *call, const char *volum
 	return 0;
 }
 
-static void init_fds(struct mount *m)
+struct mount *mount_new(struct supervisor *s, const char *volume, const char *path, uint32_t flags)
 {
-	m->fuse = m->state_fd = m->dirty = m->ring = -1;
+	struct mount *m = calloc(1, sizeof(*m));
+
+	if (!m || !(m->path = strdup(path))) {
+		free(m);
+		return NULL;
+	}
+	m->supervisor = s;
+	m->flags = flags;
+	m->id = ++s->num_mounts_made;
+	m->fuse = m->state_fd = m->dirty = m->ring = m->meta = -1;
+	snprintf(m->volume, sizeof(m->volume), "%s", volume);
+	child_init(&m->child, s, &topology_roles[ROLE_MOUNTD], m);
+	ev_init(&m->timer, mount_on_timer);
+	ev_init(&m->retire, mount_on_retire);
+	m->timer.data = m->retire.data = m;
+	m->next = s->mounts;
+	s->mounts = m;
+	return m;
 }
 
 void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
@@ -508,24 +381,12 @@ void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume
 
 	if (refuse(s, call, volume, path) < 0)
 		return;
-	m = calloc(1, sizeof(*m));
-	if (!m || !(m->path = strdup(path))) {
-		free(m);
+	m = mount_new(s, volume, path, flags);
+	if (!m) {
 		ipc_call_fail(call, -ENOMEM, NULL);
 		return;
 	}
-	m->supervisor = s;
 	m->call = call;
-	m->flags = flags;
-	m->id = ++s->num_mounts_made;
-	init_fds(m);
-	snprintf(m->volume, sizeof(m->volume), "%s", volume);
-	child_init(&m->child, s, &topology_roles[ROLE_MOUNTD], m);
-	ev_init(&m->timer, on_timer);
-	ev_init(&m->retire, on_retire);
-	m->timer.data = m->retire.data = m;
-	m->next = s->mounts;
-	s->mounts = m;
 	if (!stored || ctl_volume_status(
 			       stored, &(struct ctl_volume_status){ .name = volume }, found, m) < 0)
 		fail(m, -EAGAIN, "server: the store is being restarted: try again");

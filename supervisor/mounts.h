@@ -19,6 +19,7 @@
 #include "supervisor/child.h"
 
 struct ipc_call;
+struct ipc_chan;
 struct supervisor;
 
 /* ctl_volume_mount.flags and work_mount.flags */
@@ -39,7 +40,8 @@ struct mount {
 	uint8_t volume_id[16];
 	char *path;
 	uint32_t flags;
-	int fuse, state_fd, dirty, ring;
+	int fuse, state_fd, dirty, ring,
+		meta; /* keep.h; meta says to the next supervisor what this is */
 	struct child child;
 	struct ipc_call *call; /* who waits for it to be up, or down */
 	bool attached;	       /* the kernel has it */
@@ -67,7 +69,19 @@ bool mount_child_died(struct mount *m);
 void mount_child_stopped(struct mount *m);
 bool mount_is_over(const struct mount *m);
 
+/* After a start with keep_take(): mounts that are there already get their mountds. */
+void mounts_resume(struct supervisor *s);
+
 /* For shutdown.c: takes it down without an asker; called again with force when it is busy. */
 void mount_leave(struct mount *m, bool force);
+
+/* Between mounts.c (up), leave.c (down) and keep.c. */
+struct mount *mount_new(struct supervisor *s, const char *volume, const char *path, uint32_t flags);
+void mount_free(struct mount *m);
+struct mount *mounts_at(struct supervisor *s, const char *target);
+struct ipc_chan *mount_mounter(struct supervisor *s);
+void mount_set_failure(struct mount *m, const char *why);
+void mount_on_timer(struct ev_loop *loop, struct ev_timer *w, int events);
+void mount_on_retire(struct ev_loop *loop, struct ev_timer *w, int events);
 
 #endif

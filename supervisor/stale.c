@@ -7,6 +7,7 @@
 
 #include "ipc/chan.h"
 #include "ipc/work.gen.h"
+#include "supervisor/mounts.h"
 #include "supervisor/supervisor.h"
 #include "worker/log.h"
 #include "worker/scope.h"
@@ -83,6 +84,8 @@ void stale_detach(struct supervisor *s)
 		if (!is_ours(point) || strlen(point) >= sizeof(path) || !mounter->work)
 			continue;
 		unescape(path, point);
+		if (mounts_at(s, path))
+			continue; /* kept: it goes on */
 		log_warn("a mount was left behind by a server that was killed: it is removed");
 		if (work_detach(mounter->work, &(struct work_detach){ .path = path, .lazy = true },
 			    detached, &stale) == 0)

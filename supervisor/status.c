@@ -32,6 +32,18 @@ struct query {
 	struct counter counters[COUNTERS_MAX];
 };
 
+static void count(struct query *q, const char *worker, const char *name, uint64_t value)
+{
+	struct counter *c = &q->counters[q->num];
+
+	if (q->num == COUNTERS_MAX)
+		return;
+	q->num++;
+	c->worker = worker;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	c->value = value;
+}
+
 /* One worker that was asked. */
 struct asked {
 	struct query *query;
@@ -97,13 +109,8 @@ static void counted(void *arg, int err, const struct work_status_reply *reply)
 	struct asked *a = arg;
 	struct query *q = a->query;
 
-	for (size_t i = 0; !err && i < reply->num_counters && q->num < COUNTERS_MAX; i++) {
-		struct counter *c = &q->counters[q->num++];
-
-		c->worker = a->role->name;
-		snprintf(c->name, sizeof(c->name), "%s", reply->counters[i].name);
-		c->value = reply->counters[i].value;
-	}
+	for (size_t i = 0; !err && i < reply->num_counters; i++)
+		count(q, a->role->name, reply->counters[i].name, reply->counters[i].value);
 	free(a);
 	if (--q->awaited == 0)
 		answer(q);
@@ -113,6 +120,8 @@ static void ask(struct query *q, struct child *c)
 {
 	struct asked *a;
 
+	if (c->hangs)
+		count(q, c->role->name, "hangs", c->hangs);
 	if (c->state != CHILD_RUNNING || !c->work)
 		return;
 	a = malloc(sizeof(*a));
@@ -138,8 +147,7 @@ void status_answer(struct supervisor *s, struct ipc_call *call)
 	q->call = call;
 	q->awaited = 1; /* ours: answers come from the loop, but a send may fail at once */
 	for (int i = 0; i < NUM_ROLES; i++)
-		if (i != ROLE_MOUNTER)
-			ask(q, &s->children[i]);
+		ask(q, &s->children[i]);
 	for (struct mount *m = s->mounts; m; m = m->next)
 		ask(q, &m->child);
 	if (--q->awaited == 0)

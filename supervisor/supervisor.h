@@ -39,13 +39,17 @@ struct supervisor {
 	unsigned port;
 	struct ev_io ctl_accept;
 	int ctl_listener;
-	struct ev_signal sigterm, sigint, sighup;
+	struct ev_signal sigterm, sigint, sighup, sigusr2;
+	struct ev_timer watchdog; /* systemd's, of us */
+	double patience;	  /* watchdog.h: ours, of the workers */
 
 	bool create;			 /* work_begin makes new stores */
 	bool once;			 /* serves one client without a network or mounts */
 	bool starting;			 /* the first start: who cannot begin now ends the server */
 	bool failed;			 /* and said why */
 	bool stopping;			 /* nothing new is begun */
+	char **argv;			 /* of main() */
+	bool upgrade_wanted, upgrading;	 /* upgrade.h */
 	struct ipc_call *stop_calls[16]; /* to be answered when all is stopped */
 	unsigned num_stop_calls;
 };

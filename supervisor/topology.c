@@ -5,12 +5,12 @@
 #define MIB ((size_t)1 << 20)
 
 const struct role topology_roles[NUM_ROLES + 1] = {
-	[ROLE_MOUNTER] = { ROLE_MOUNTER, "mounter", SANDBOX_MOUNTER, NULL, false, false },
-	[ROLE_KEYD] = { ROLE_KEYD, "keyd", SANDBOX_KEYD, "keys", true, true },
-	[ROLE_STORED] = { ROLE_STORED, "stored", SANDBOX_STORED, "store", true, false },
-	[ROLE_DIALER] = { ROLE_DIALER, "dialer", SANDBOX_DIALER, NULL, false, true },
-	[ROLE_SYNCD] = { ROLE_SYNCD, "syncd", SANDBOX_SYNCD, NULL, true, true },
-	[ROLE_MOUNTD] = { ROLE_MOUNTD, "mountd", SANDBOX_MOUNTD, NULL, false, false },
+	[ROLE_MOUNTER] = { ROLE_MOUNTER, "mounter", SANDBOX_MOUNTER, NULL, false },
+	[ROLE_KEYD] = { ROLE_KEYD, "keyd", SANDBOX_KEYD, "keys", true },
+	[ROLE_STORED] = { ROLE_STORED, "stored", SANDBOX_STORED, "store", true },
+	[ROLE_DIALER] = { ROLE_DIALER, "dialer", SANDBOX_DIALER, NULL, false },
+	[ROLE_SYNCD] = { ROLE_SYNCD, "syncd", SANDBOX_SYNCD, NULL, true },
+	[ROLE_MOUNTD] = { ROLE_MOUNTD, "mountd", SANDBOX_MOUNTD, NULL, false },
 };
 
 /* There is no edge between mountd and syncd, and none between stored and keyd. */

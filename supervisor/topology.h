@@ -26,7 +26,6 @@ struct role {
 	enum sandbox_profile profile;
 	const char *dir; /* its directory in the data directory, or NULL */
 	bool serves_ctl; /* requests of control.msg are relayed to it */
-	bool is_pinged;	 /* its loop never waits long: one that does not answer is killed */
 };
 
 struct edge_kind {

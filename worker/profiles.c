@@ -190,6 +190,8 @@ static const struct sandbox_rule mount_files[] = {
 	{ CALL(umask) },
 	/* libfuse would like larger pipes for splice, which we do not use. */
 	{ CALL(fcntl), .answer = EPERM, ARG(2, INT, F_SETPIPE_SZ) },
+	/* Of the state memfd: there is one mountd for a mount at a time. */
+	{ CALL(fcntl), ARG(2, INT, F_SETLK) },
 };
 
 static const struct sandbox_rule threads[] = {

@@ -194,12 +194,14 @@ static int say_ready(struct work_server *server)
 	if (r < 0)
 		return log_error_errno(r, "work channel");
 	log_set_sink(send_log, worker);
-	return work_ready(worker->chan, &(struct work_ready){
-						.role = worker->role->name,
-						.layers = worker->report.layers,
-						.landlock_abi = worker->report.landlock_abi,
-						.missing = worker->report.missing,
-					});
+	return work_ready(worker->chan,
+		&(struct work_ready){
+			.role = worker->role->name,
+			.layers = worker->report.layers,
+			.landlock_abi = worker->report.landlock_abi,
+			.missing = worker->report.missing,
+			.build = worker->role->build ? worker->role->build : BAZIL_BUILD,
+		});
 }
 
 static int enter(struct worker *worker, int dir_fd)

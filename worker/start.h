@@ -44,6 +44,7 @@ struct worker;
 struct worker_role {
 	const char *name; /* "keyd": what is in logs and in `bazil server status` */
 	enum sandbox_profile profile;
+	const char *build; /* NULL: BAZIL_BUILD; for tests */
 };
 
 struct worker_ops {

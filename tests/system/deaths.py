@@ -7,47 +7,11 @@ store opens; `server status` shows the restart. rounds: BAZIL_ROUNDS (3).
 import os
 import random
 import subprocess
-import threading
 import time
 
 import harness
 from harness import check, wait_for
-
-
-class Killer(threading.Thread):
-    """Kills one role again and again until stop()."""
-
-    def __init__(self, node, role, rng, pause=(0.05, 0.6)):
-        super().__init__(daemon=True)
-        self.node, self.role, self.rng, self.pause = node, role, rng, pause
-        self.ending = threading.Event()
-        self.kills = 0
-
-    def run(self):
-        while not self.ending.wait(self.rng.uniform(*self.pause)):
-            for pid in harness.children(self.node.server.pid):
-                try:
-                    with open(f"/proc/{pid}/comm", encoding="ascii") as f:
-                        comm = f.read().strip()
-                except OSError:
-                    continue
-                if comm == f"bazil-{self.role}"[:15]:
-                    subprocess.run([*self.node.user.prefix(), "kill", "-KILL", str(pid)], capture_output=True)
-                    self.kills += 1
-
-    def stop(self):
-        self.ending.set()
-        self.join()
-
-
-def settle(node):
-    """All workers run again."""
-    def running():
-        try:
-            return all(w["state"] == "running" for w in node.status()["workers"])
-        except (harness.Failure, ValueError):
-            return False
-    wait_for(running, f"{node.name}'s workers to run again", 60)
+from kills import Killer, settle
 
 
 def copy_under_fire(node, role, rng, source, round_no):

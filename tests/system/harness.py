@@ -129,6 +129,7 @@ class Node:
         self.data_home = os.path.join(self.home, "share")
         self.data_dir = os.path.join(self.data_home, "bazil")
         self.server = None
+        self.extra = {}  # more of the environment
         self.log = os.path.join(self.home, "server.log")
 
     def prefix(self):
@@ -139,7 +140,7 @@ class Node:
     def environment(self):
         env = {k: v for k, v in os.environ.items() if k in ("LANG", "ASAN_OPTIONS", "TERM")}
         env.update(PATH=self.bench.bin + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", HOME=self.home,
-                   XDG_DATA_HOME=self.data_home)
+                   XDG_DATA_HOME=self.data_home, **self.extra)
         return env
 
     def command(self, argv, **kw):

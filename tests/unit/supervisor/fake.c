@@ -21,6 +21,11 @@
 #include "worker/scope.h"
 #include "worker/start.h"
 
+/* Another one, to be refused. */
+#ifndef FAKE_BUILD
+#define FAKE_BUILD NULL
+#endif
+
 struct ctl_server {
 	struct worker *worker;
 	struct ipc_chan *ctl;
@@ -224,7 +229,7 @@ int main(int argc, char **argv)
 		if (strcmp(dash + 1, names[i]) == 0) {
 			/* Profiles are numbered in this order. */
 			self.has_dir = i < 2;
-			struct worker_role role = { names[i], (enum sandbox_profile)i };
+			struct worker_role role = { names[i], (enum sandbox_profile)i, FAKE_BUILD };
 
 			int r = worker_run(&role, &ops, &self);
 

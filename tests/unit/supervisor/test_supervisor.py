@@ -169,6 +169,14 @@ def run__long_paths_and_readiness():
         s.process = None
 
 
+def is_dead(pid):
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+            return "\nState:\tZ" in f.read()
+    except OSError:
+        return True
+
+
 def deaths__are_made_good():
     s = server("deaths").start()
     fds = s.fds()
@@ -197,7 +205,7 @@ def deaths__requests_wait_for_the_next_life():
         pid = wait_for(lambda: s.settled() and s.worker("stored")["pid"], "stored")
         os.kill(pid, signal.SIGKILL)
         # Dead, but perhaps not noticed: what is sent before that may have been done, so it is not sent again.
-        wait_for(lambda: not os.path.exists(f"/proc/{pid}") or "\nState:\tZ" in open(f"/proc/{pid}/status").read(), "death")
+        wait_for(lambda: is_dead(pid), "death")
         check("v" in s.bazil("volume", "list"), "volume list")
     s.stop()
 
@@ -245,6 +253,68 @@ def mount__comes_and_goes():
     s.bazil("volume", "mount", "v", point)
     s.stop()
     check(not mounts(), "the end of the server left a mount")
+
+
+def replace(path, source):
+    """As an installation does: another file, which appears at once under the old one's name."""
+    shutil.copy2(source, path + ".new")
+    os.rename(path + ".new", path)
+
+
+def mount__of_another_build_is_refused():
+    s = server("builds")
+    s.bin = DIR + "/bin-builds"
+    shutil.copytree(BIN, s.bin)
+    replace(s.bin + "/bazil-keyd", BIN + "/other/bazil-keyd")
+    s.start(wait=False)
+    check(s.process.wait(20) == 1, "it started with another build's keyd")
+    check("bazil-keyd is of another build (0.0-other)" in s.text(), s.text())
+    check("restarting" not in s.text(), f"it was tried again: {s.text()}")
+    replace(s.bin + "/bazil-keyd", BIN + "/bazil-keyd")
+    replace(s.bin + "/bazil-mountd", BIN + "/other/bazil-mountd")
+    s.start()
+    point = DIR + "/builds-mnt"
+    os.mkdir(point)
+    err = s.bazil("volume", "mount", "v", point, status=1)
+    check("bazil-mountd is of another build" in err and "server upgrade" in err, err)
+    check(not mounts() and not s.status()["mounts"], "it is left")
+    # While it runs: the server stays, and is well when the right one is back.
+    replace(s.bin + "/bazil-keyd", BIN + "/other/bazil-keyd")
+    os.kill(s.worker("keyd")["pid"], signal.SIGKILL)
+    wait_for(lambda: "another build" in s.worker("keyd")["last_death"], "keyd to be refused")
+    replace(s.bin + "/bazil-keyd", BIN + "/bazil-keyd")
+    replace(s.bin + "/bazil-mountd", BIN + "/bazil-mountd")
+    wait_for(s.settled, "keyd again")
+    s.bazil("volume", "mount", "v", point)
+    s.stop()
+
+
+def mount__lives_through_an_upgrade_that_fails():
+    s = server("upgrade")
+    s.bin = DIR + "/bin-upgrade"
+    shutil.copytree(BIN, s.bin)
+    s.start()
+    point = DIR + "/upgrade-mnt"
+    os.mkdir(point)
+    s.bazil("volume", "mount", "v", point)
+    good, fds = s.worker("mountd")["pid"], s.fds()
+    os.rename(s.bin + "/bazil-supervisor", s.bin + "/aside")
+    with open(s.bin + "/bazil-supervisor", "w", encoding="ascii") as f:
+        f.write("not a program")
+    os.chmod(s.bin + "/bazil-supervisor", 0o755)
+    s.process.send_signal(signal.SIGUSR2)
+    wait_for(lambda: "could not be run" in s.text(), "the failure")
+    wait_for(s.settled, "everything as before")
+    check(mounts() == [point] and s.worker("mountd")["pid"] != good, "the mount")
+    wait_for(lambda: s.fds() <= fds, "descriptors to be closed")
+    os.rename(s.bin + "/aside", s.bin + "/bazil-supervisor")
+    # A restarted worker of another build, and another supervisor beside it: it takes over unasked.
+    for name in ("bazil-supervisor", "bazil-keyd"):
+        replace(s.bin + "/" + name, BIN + ("/other/" if name == "bazil-keyd" else "/") + name)
+    os.kill(s.worker("keyd")["pid"], signal.SIGKILL)
+    wait_for(lambda: "it takes over" in s.text(), "the upgrade")
+    check(s.process.wait(30) == 1 and "another build" in s.text(), "the new supervisor takes the wrong keyd")
+    wait_for(lambda: not mounts(), "the mount to be taken down in the end")
 
 
 def mount__is_taken_down_when_mountd_keeps_dying():
