@@ -27,7 +27,9 @@ struct cli {
 	const char *sharing;  /* -sharing=NAME, or NULL */
 	const char *port;     /* -port=N, or NULL */
 	const char *name;     /* -name=NICKNAME, or NULL */
+	const char *depth;    /* -depth=N, or NULL */
 	bool json;
+	bool human; /* -h */
 	bool force;
 	bool read_only;
 	bool allow_other;
@@ -61,6 +63,9 @@ int cli_volume_sync(struct cli *);
 int cli_volume_storage_add(struct cli *);
 int cli_volume_storage_list(struct cli *);
 int cli_volume_storage_remove(struct cli *);
+int cli_du(struct cli *);
+int cli_df(struct cli *);
+int cli_stat(struct cli *);
 int cli_peer_add(struct cli *);
 int cli_peer_list(struct cli *);
 int cli_peer_remove(struct cli *);

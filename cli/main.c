@@ -2,6 +2,7 @@
  * bazil(1): the table of commands. Each runs in the file of its first word.
  */
 #include <errno.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,6 +50,10 @@ static const struct cli_command commands[] = {
 		cli_volume_storage_list },
 	{ "volume storage remove", "VOLUME STORAGE", "fetch from there no more", 2, 2, 0,
 		cli_volume_storage_remove },
+	{ "du", "PATH...", "what a directory holds, at once", 1, INT_MAX, TAKES_DEPTH | TAKES_HUMAN,
+		cli_du },
+	{ "df", "", "disk, volumes, and how much the store saves", 0, 0, TAKES_HUMAN, cli_df },
+	{ "stat", "PATH...", "what Bazil knows of a file", 1, INT_MAX, 0, cli_stat },
 	{ "peer add", "KEY", "introduce a peer by its public key", 1, 1, TAKES_NAME, cli_peer_add },
 	{ "peer list", "", "peers, addresses and permissions", 0, 0, 0, cli_peer_list },
 	{ "peer remove", "PEER", "forget a peer and its permissions", 1, 1, 0, cli_peer_remove },

@@ -30,6 +30,10 @@ static const struct option options[] = {
 		"-read-only       refuse every change" },
 	{ "allow-other", TAKES_ALLOW_OTHER, offsetof(struct cli, allow_other), false,
 		"-allow-other     other users may enter, and files keep their owners (root only)" },
+	{ "depth", TAKES_DEPTH, offsetof(struct cli, depth), true,
+		"-depth=N         show directories down to this depth too" },
+	{ "h", TAKES_HUMAN, offsetof(struct cli, human), false,
+		"-h               sizes as 1.5 MiB" },
 };
 
 #define NUM_OPTIONS (sizeof(options) / sizeof(options[0]))

@@ -18,6 +18,8 @@ enum cli_takes {
 	TAKES_FORCE = 1 << 3,
 	TAKES_READ_ONLY = 1 << 4,
 	TAKES_ALLOW_OTHER = 1 << 5,
+	TAKES_DEPTH = 1 << 6,
+	TAKES_HUMAN = 1 << 7,
 };
 
 struct cli_command {

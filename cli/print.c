@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -112,6 +113,36 @@ json_t *cli_json_hex(const uint8_t *data, size_t len)
 
 	cli_hex(hex, data, len < 64 ? len : 64);
 	return json_string(hex);
+}
+
+json_t *cli_json_text(const char *text)
+{
+	json_t *ret = json_string(text);
+	char *escaped;
+
+	if (ret)
+		return ret;
+	escaped = cli_escape(text);
+	ret = json_string(escaped);
+	free(escaped);
+	return ret;
+}
+
+const char *cli_time(uint64_t ns)
+{
+	static char ring[4][48];
+	static unsigned next;
+	char *ret = ring[next++ % 4], date[24], zone[8];
+	time_t s = (time_t)(ns / 1000000000);
+	struct tm tm;
+
+	if (!localtime_r(&s, &tm))
+		return "?";
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+	strftime(zone, sizeof(zone), "%z", &tm);
+	snprintf(ret, sizeof(ring[0]), "%s.%03u%.3s:%s", date,
+		(unsigned)(ns % 1000000000 / 1000000), zone, zone + 3);
+	return ret;
 }
 
 int cli_flush(void)

@@ -29,6 +29,11 @@ char *cli_escape(const char *text);
 void cli_hex(char *ret, const uint8_t *data, size_t len);
 json_t *cli_json_hex(const uint8_t *data, size_t len);
 
+/* A path or name, which may be no UTF-8: escaped then. */
+json_t *cli_json_text(const char *text);
+/* "2026-11-21T10:00:00.123+01:00", local time, of ns since 1970. A static ring of four. */
+const char *cli_time(uint64_t ns);
+
 /* Prints the value with a newline and drops it. Returns CLI_OK, or CLI_FAILED when stdout failed.
  */
 int cli_print_json(json_t *value);

@@ -15,6 +15,7 @@
 #include "ipc/store.gen.h"
 #include "mountd/contents.h"
 #include "mountd/dir.h"
+#include "mountd/figure_walk.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/sibling.h"
@@ -210,6 +211,8 @@ static void refresh(struct mountd *m, struct inode *inode)
 		inode->entries = fresh->entries;
 		inode->subdirs = fresh->subdirs;
 		inode->num_xattrs = fresh->num_xattrs;
+		if (fresh->parent != 0)
+			inode->parent = fresh->parent;
 		inode->has_siblings = fresh->has_siblings;
 		if (old.head == DIRTY_NO_HEAD) {
 			free(inode->body.data);
@@ -283,6 +286,18 @@ static void body_changed(struct changed *changed, uint64_t oid)
 	tell(changed, 0, NULL, 0);
 }
 
+/* Figures: it may be in another directory now, or have more names. */
+static void count_anew(struct mountd *m, uint64_t oid)
+{
+	struct inode *inode;
+
+	if (figures_empty(m->figures) || load_inode(m, oid, &inode) < 0)
+		return;
+	figure_walk_changed(m, oid);
+	if (inode->nlink > 1 && !inode_is_dir(inode))
+		figures_lose_links(m->figures);
+}
+
 static void apply(struct changed *changed, const struct store_changed *msg)
 {
 	struct mountd *m = changed->m;
@@ -290,6 +305,7 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 	if (msg->view > m->view)
 		m->view = msg->view;
 	if (msg->all) {
+		figures_forget_all(m->figures);
 		for (struct inode *inode = m->inodes.newest.newer, *next;
 			inode != &m->inodes.newest; inode = next) {
 			next = inode->newer;
@@ -307,13 +323,16 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 		const struct store_change *change = &msg->changes[i];
 
 		if (change->kind == TREE_LINK) {
+			figures_touch(m->figures, change->parent);
 			link_changed(changed, change);
 		} else {
+			figure_walk_changed(m, change->id);
 			if (change->kind == TREE_BODY)
 				body_changed(changed, change->id);
 			else
 				forget_inode(m, change->id);
 			tell(changed, change->id, NULL, 0);
+			count_anew(m, change->id);
 		}
 	}
 }

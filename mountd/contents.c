@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mountd/chunks.h"
+#include "mountd/figure_walk.h"
 #include "mountd/flush.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
@@ -282,6 +283,7 @@ void contents_head(struct mountd *m, struct inode *inode)
 {
 	/* The head was taken by contents_touch: this cannot fail. */
 	(void)dirty_head_set(m->dirty, &inode->head, &inode->dirty);
+	figure_walk_changed(m, inode->oid);
 }
 
 int contents_touch(struct mountd *m, struct inode *inode, uint32_t slots)

@@ -404,7 +404,7 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 {
 	struct sealed_body body = { 0 };
 	uint64_t upto = UINT64_MAX, seq = dirty_log_seq(m->dirty);
-	uint64_t view = inode->dirty.view;
+	uint64_t view = inode->dirty.view, unique;
 	struct batch batch;
 	int r = 0;
 
@@ -427,7 +427,12 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 	body.ctime = inode->dirty.ctime;
 	batch_begin(m, &batch);
 	batch_put_body(&batch, inode->oid, &body);
+	/* A request that flushes first, as a rename, is not done by that: were it killed after
+	 * this, the intent would say so. */
+	unique = m->session.unique;
+	m->session.unique = 0;
 	r = batch_publish(&batch, inode->dirty.view, 0);
+	m->session.unique = unique;
 	if (r < 0)
 		goto fail;
 	if (body.data != NULL && body.data == inode->body.data)

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mountd/at.h"
+
 struct lookup {
 	uint64_t oid, count; /* oid 0: free */
 };
@@ -271,6 +273,10 @@ void lookup_count(struct inodes *inodes, uint64_t oid, uint32_t num)
 	struct lookups *lookups = inodes->lookups;
 	struct lookup *slot;
 
+	if (at_is_history(oid)) {
+		state_instant_count(inodes->state, at_index(oid), num);
+		return;
+	}
 	if (lookups->num >= lookups->size / 4 * 3)
 		lookups_grow(lookups);
 	slot = lookup_slot(lookups, oid);
@@ -283,8 +289,13 @@ void lookup_count(struct inodes *inodes, uint64_t oid, uint32_t num)
 
 uint64_t lookup_forget(struct inodes *inodes, uint64_t oid, uint64_t num)
 {
-	struct lookup *slot = lookup_slot(inodes->lookups, oid);
+	struct lookup *slot;
 
+	if (at_is_history(oid)) {
+		state_instant_count(inodes->state, at_index(oid), -(int64_t)num);
+		return 1; /* nothing ends with it */
+	}
+	slot = lookup_slot(inodes->lookups, oid);
 	if (slot->oid == 0)
 		return 0;
 	if (slot->count > num) {

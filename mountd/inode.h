@@ -23,6 +23,7 @@
 
 struct contents;
 struct dir;
+struct state;
 
 struct inode {
 	struct inode *hash_next;
@@ -58,7 +59,8 @@ struct inodes {
 	struct inode dirty;    /* ring of inodes with a head */
 	size_t num_dirty;
 	struct lookups *lookups;
-	bool counts_lost; /* an earlier mountd of this mount had counts that we do not know */
+	struct state *state; /* counts the nodes of history, mountd/at.h */
+	bool counts_lost;    /* an earlier mountd of this mount had counts that we do not know */
 	void *ctx;
 	void (*release)(void *ctx, struct inode *inode); /* frees contents and dir */
 };

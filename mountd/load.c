@@ -8,9 +8,11 @@
 
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
+#include "mountd/at.h"
 #include "mountd/mountd.h"
 #include "mountd/records.h"
 #include "mountd/sibling.h"
+#include "mountd/snapshots.h"
 #include "tree/view.h"
 
 #define NAMES_MAX (256u << 10) /* in all directories together */
@@ -51,11 +53,13 @@ static const struct store_node *find_node(const struct store_node *nodes, size_t
 	return NULL;
 }
 
-/* Makes the inode from its records unless it is cached: what is cached is never older. */
-static int absorb(struct mountd *m, const struct gathered *gathered, const struct store_node *node,
-	struct inode **ret)
+/* Makes the inode from its records unless it is cached: what is cached is never older. beside: a
+ * node of the same instant. */
+static int absorb(struct mountd *m, uint64_t beside, const struct gathered *gathered,
+	const struct store_node *node, struct inode **ret)
 {
-	struct inode *inode = inode_find(&m->inodes, gathered->oid);
+	uint64_t id = at_node(m, beside, gathered->oid);
+	struct inode *inode = inode_find(&m->inodes, id);
 	struct sealed_attr attr = { 0 };
 	struct sealed_body body = { 0 };
 	int r;
@@ -65,6 +69,8 @@ static int absorb(struct mountd *m, const struct gathered *gathered, const struc
 		return 0;
 	if (!gathered->has_attr || node == NULL)
 		return -EBADMSG;
+	if (id == 0)
+		return -ENFILE;
 	r = sealed_get_attr(&m->sealer, &gathered->attr, &attr);
 	if (r == 0 && gathered->has_body) {
 		r = sealed_get_body(&m->sealer, &gathered->body, &body);
@@ -73,7 +79,7 @@ static int absorb(struct mountd *m, const struct gathered *gathered, const struc
 	}
 	if (r < 0)
 		return r;
-	inode = inode_add(&m->inodes, gathered->oid);
+	inode = inode_add(&m->inodes, id);
 	inode->attr = attr;
 	inode->body = body;
 	inode->has_body = gathered->has_body;
@@ -84,13 +90,17 @@ static int absorb(struct mountd *m, const struct gathered *gathered, const struc
 	inode->num_xattrs = node->num_xattrs;
 	if (S_ISDIR(attr.mode) && inode->nlink == 0)
 		inode->nlink = 1; /* an empty directory that is gone is never looked up */
+	/* The root of a snapshot is shown as old as that. */
+	if (at_is_history(id) && gathered->oid == TREE_ROOT)
+		inode->attr.mtime = inode->body.mtime = (int64_t)at_time(m, id);
 	*ret = inode;
 	return 0;
 }
 
-static int fetch_inode(struct mountd *m, uint64_t oid, struct inode **ret)
+static int fetch_inode(struct mountd *m, uint64_t node, struct inode **ret)
 {
-	struct store_inode req = { .oid = oid };
+	const uint64_t oid = at_oid(m, node);
+	struct store_inode req = { .oid = oid, .at = at_time(m, node) };
 	struct store_inode_reply reply;
 	struct gathered gathered = { .oid = oid };
 	struct tree_record rec, link = { 0 };
@@ -98,6 +108,9 @@ static int fetch_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 	bool has_link = false;
 	int r;
 
+	/* A number of an instant that is over. */
+	if (at_is_history(node) && req.at == 0)
+		return -ESTALE;
 	do {
 		r = store_inode_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
 	} while (edge_again(m, r));
@@ -110,9 +123,9 @@ static int fetch_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 		else if (rec.e.key.id == oid)
 			gather(&gathered, &rec);
 	if (r == -ENOENT)
-		r = absorb(m, &gathered, find_node(reply.nodes, reply.num_nodes, oid), ret);
+		r = absorb(m, node, &gathered, find_node(reply.nodes, reply.num_nodes, oid), ret);
 	if (r == 0 && has_link)
-		(*ret)->parent = link.e.parent;
+		(*ret)->parent = at_node(m, node, link.e.parent);
 	store_inode_reply_release(&reply);
 	return r;
 }
@@ -120,6 +133,8 @@ static int fetch_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 int load_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 {
 	*ret = inode_find(&m->inodes, oid);
+	if (*ret == NULL && oid == AT_SNAP_DIR)
+		*ret = snapshots_dir(m);
 	return *ret != NULL ? 0 : fetch_inode(m, oid, ret);
 }
 
@@ -152,10 +167,10 @@ void load_trim(struct mountd *m)
 /* --- names --- */
 
 /* Which of the links of one name is this one? 0: it has the name. */
-static int rank_of(struct mountd *m, const struct sealed_link *link,
+static int rank_of(struct mountd *m, const struct inode *dir, const struct sealed_link *link,
 	const uint8_t tag[TREE_TAG_SIZE], uint32_t *ret_rank, uint32_t *ret_replica)
 {
-	struct store_lookup req = { .parent = link->parent };
+	struct store_lookup req = { .parent = link->parent, .at = at_time(m, dir->oid) };
 	struct store_lookup_reply reply;
 	struct tree_element elements[64], *e;
 	uint32_t ranks[64];
@@ -194,13 +209,15 @@ static int rank_of(struct mountd *m, const struct sealed_link *link,
 	return 0;
 }
 
-static struct dirent_entry *put_name(struct mountd *m, struct dir *dir,
+static struct dirent_entry *put_name(struct mountd *m, const struct inode *inode,
 	const struct sealed_link *link, const char *name, size_t len)
 {
+	struct dir *dir = inode->dir;
 	struct dirent_entry *entry;
 
 	m->num_names -= dir->num;
-	entry = dir_add(dir, link->lid, link->target, link->type, name, len);
+	entry = dir_add(
+		dir, link->lid, at_node(m, inode->oid, link->target), link->type, name, len);
 	m->num_names += dir->num;
 	entry->true_len = link->name_len;
 	entry->is_computed = len != link->name_len || memcmp(name, link->name, len) != 0;
@@ -217,23 +234,23 @@ static int add_name(struct mountd *m, struct inode *inode, const struct sealed_l
 	int r;
 
 	if (same == NULL || same->lid == link->lid) {
-		put_name(m, inode->dir, link, link->name, link->name_len);
+		put_name(m, inode, link, link->name, link->name_len);
 		return 0;
 	}
 	/* Two of one name: the one that comes second may be the winner. */
-	r = rank_of(m, link, tag, &rank, &replica);
+	r = rank_of(m, inode, link, tag, &rank, &replica);
 	if (r < 0)
 		return r;
 	if (rank == 0) {
 		other.lid = same->lid;
-		other.target = same->target;
+		other.target = at_oid(m, same->target);
 		other.type = same->type;
-		r = rank_of(m, &other, tag, &rank, &replica);
+		r = rank_of(m, inode, &other, tag, &rank, &replica);
 		if (r < 0)
 			return r;
-		put_name(m, inode->dir, link, link->name, link->name_len);
+		put_name(m, inode, link, link->name, link->name_len);
 	}
-	put_name(m, inode->dir, &other, name,
+	put_name(m, inode, &other, name,
 		sibling_name(name, link->name, link->name_len, replica, rank));
 	return 0;
 }
@@ -260,7 +277,7 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 			/* Nodes come in the order of their inodes. */
 			while (next < num_nodes && nodes[next].oid != gathered.oid)
 				next++;
-			r = absorb(m, &gathered,
+			r = absorb(m, dir->oid, &gathered,
 				next < num_nodes ? &nodes[next]
 						 : find_node(nodes, num_nodes, gathered.oid),
 				&inode);
@@ -270,7 +287,8 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 				return r;
 			if (r == 0)
 				inode->parent = dir->oid;
-			if (r == 0 && inode->has_siblings && shown.target == inode->oid)
+			if (r == 0 && inode->has_siblings &&
+				at_node(m, dir->oid, shown.target) == inode->oid)
 				(void)sibling_add(m, dir, &shown);
 			gathered = (struct gathered){ 0 };
 		}
@@ -282,7 +300,7 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 			*ret_last = rec.e.key.id;
 			r = sealed_get_link(&m->sealer, &rec, &link);
 			/* One record that is damaged must not hide all others. */
-			if (r == 0 && link.parent == dir->oid) {
+			if (r == 0 && link.parent == at_oid(m, dir->oid)) {
 				shown = link;
 				r = add_name(m, dir, &link, rec.e.tag);
 			}
@@ -297,7 +315,10 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 int load_page(struct mountd *m, struct inode *dir, uint64_t after, uint32_t max, uint64_t *ret_last,
 	bool *ret_end)
 {
-	struct store_dir req = { .parent = dir->oid, .after = after, .max = max };
+	struct store_dir req = { .parent = at_oid(m, dir->oid),
+		.after = after,
+		.max = max,
+		.at = at_time(m, dir->oid) };
 	struct store_dir_reply reply;
 	int r;
 
@@ -308,7 +329,10 @@ int load_page(struct mountd *m, struct inode *dir, uint64_t after, uint32_t max,
 		return r;
 	*ret_last = after;
 	*ret_end = reply.end;
+	/* A page of the past may hold nothing and not be the last. */
 	r = absorb_names(m, dir, &reply.records, reply.nodes, reply.num_nodes, ret_last);
+	if (reply.next > *ret_last)
+		*ret_last = reply.next;
 	if (r == 0 && !reply.end && *ret_last == after)
 		r = -EBADMSG; /* else the listing would never end */
 	store_dir_reply_release(&reply);
@@ -337,7 +361,7 @@ int load_all_names(struct mountd *m, struct inode *inode)
 static int ask_tag(
 	struct mountd *m, struct inode *dir, const uint8_t tag[TREE_TAG_SIZE], uint64_t *ret_lid)
 {
-	struct store_lookup req = { .parent = dir->oid };
+	struct store_lookup req = { .parent = at_oid(m, dir->oid), .at = at_time(m, dir->oid) };
 	struct store_lookup_reply reply;
 	int r;
 
@@ -385,7 +409,7 @@ int load_name(struct mountd *m, struct inode *dir, const char *name, size_t len,
 	if (dir->entries <= 64 || memmem(name, len, mark, sizeof(mark) - 1) != NULL)
 		r = dir->entries > LOAD_NAMES_MAX ? -ENOENT : load_all_names(m, dir);
 	else {
-		cas_name_tag(&m->sealer.keys, dir->oid, name, len, tag);
+		cas_name_tag(&m->sealer.keys, at_oid(m, dir->oid), name, len, tag);
 		r = ask_tag(m, dir, tag, &lid);
 	}
 	if (r < 0)

@@ -9,6 +9,7 @@
 #include "mountd/chunks.h"
 #include "mountd/contents.h"
 #include "mountd/dir.h"
+#include "mountd/figures.h"
 #include "mountd/sealers.h"
 
 #define INODES_MAX 65536
@@ -38,8 +39,11 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 	if (m->suite == NULL || m->batch_buf == NULL || m->io_buf == NULL || m->session.buf == NULL)
 		return -ENOMEM;
 	r = inodes_init(&m->inodes, INODES_MAX, release_inode, m);
+	m->inodes.state = &m->state;
 	if (r == 0)
 		r = chunks_new(&m->chunks);
+	if (r == 0)
+		r = figures_new(&m->figures);
 	if (r == 0)
 		r = sealers_new(&m->sealers, m->suite);
 	if (r == 0)

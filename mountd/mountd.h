@@ -28,6 +28,8 @@
 #include "mountd/state.h"
 
 struct chunks;
+struct figures;
+struct figure_walk;
 struct changed;
 struct parked;
 struct sealers;
@@ -48,6 +50,7 @@ struct mountd {
 	uint32_t replica;
 	uint64_t view; /* pulls seen */
 	uint64_t oid_next, oid_end;
+	uint64_t at; /* what is mounted is the volume at this instant, ns; 0: now */
 
 	struct sealer sealer;
 	struct cas_suite *suite;
@@ -70,7 +73,9 @@ struct mountd {
 	struct chunks *chunks;
 	struct sealers *sealers;
 	struct changed *changed;
-	struct parked *parked; /* reads that wait for far objects */
+	struct figures *figures;
+	struct figure_walk *walk; /* NULL: nobody waits for figures */
+	struct parked *parked;	  /* reads that wait for far objects */
 	ev_timer flush_timer;
 	ev_timer asked; /* stored asked for a flush, mountd/asked.c */
 	uint64_t asked_token;

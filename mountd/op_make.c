@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mountd/figure_walk.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/request.h"
@@ -148,6 +149,7 @@ static int add_link(struct mountd *m, struct inode *inode, struct inode *dir, co
 	r = batch_publish(&batch, m->view, inode->oid);
 	if (r < 0)
 		return r;
+	figure_walk_linked(m, inode, dir->oid);
 	inode->attr = attr;
 	inode->nlink++;
 	edit_name_added(m, dir, &link);

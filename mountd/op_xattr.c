@@ -7,6 +7,7 @@
 
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
+#include "mountd/at.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
@@ -48,7 +49,7 @@ static int visit_page(struct mountd *m, const struct ipc_bytes *records,
 static int visit(
 	struct mountd *m, uint64_t oid, const uint8_t after[TREE_TAG_SIZE], xattr_fn *fn, void *arg)
 {
-	struct store_xattrs req = { .oid = oid };
+	struct store_xattrs req = { .oid = at_oid(m, oid), .at = at_time(m, oid) };
 	struct store_xattrs_reply reply;
 	bool end = false;
 	int r = 0;
@@ -101,7 +102,7 @@ static int find_xattr(
 	*ret = (struct wanted){ .name = name, .name_len = strlen(name) };
 	if (inode->num_xattrs == 0)
 		return 0;
-	cas_xattr_tag(&m->sealer.keys, inode->oid, name, ret->name_len, tag);
+	cas_xattr_tag(&m->sealer.keys, at_oid(m, inode->oid), name, ret->name_len, tag);
 	for (int i = TREE_TAG_SIZE - 1; i >= 0 && tag[i]-- == 0; i--)
 		;
 	return visit(m, inode->oid, tag, take_wanted, ret);

@@ -12,6 +12,9 @@
  *	op_sync.c     fsync fsyncdir
  *	op_xattr.c    setxattr getxattr listxattr removexattr
  *
+ * Before some of them mountd/guard.c looks for what is not of the live tree: .snap, history, and
+ * attributes that nobody stored.
+ *
  * Answered by ENOSYS, after which the kernel does without: open, release, opendir, releasedir,
  * flush and create. A handle needs nothing from us: reads and writes say their
  * inode, a new file is mknod'ed, and what was written is stored by age or by fsync. Locks are

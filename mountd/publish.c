@@ -6,6 +6,7 @@
 
 #include "ipc/ring.h"
 #include "ipc/store.gen.h"
+#include "mountd/figure_walk.h"
 #include "mountd/mountd.h"
 #include "stored/intake.h"
 
@@ -41,11 +42,13 @@ void batch_put_link(struct batch *batch, const struct sealed_link *link)
 
 void batch_put_attr(struct batch *batch, uint64_t oid, const struct sealed_attr *attr)
 {
+	figure_walk_changed(batch->m, oid);
 	op_end(batch, INTAKE_PUT, sealed_put_attr(&batch->m->sealer, oid, attr, op_begin(batch)));
 }
 
 void batch_put_body(struct batch *batch, uint64_t oid, const struct sealed_body *body)
 {
+	figure_walk_changed(batch->m, oid);
 	op_end(batch, INTAKE_PUT, sealed_put_body(&batch->m->sealer, oid, body, op_begin(batch)));
 }
 

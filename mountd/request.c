@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "mountd/at.h"
 #include "mountd/contents.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
@@ -38,6 +39,8 @@ void request_done(fuse_req_t req, int r)
 
 static double timeout(const struct mountd *m)
 {
+	if (m->at != 0)
+		return REQUEST_TIMEOUT;
 	return m->session.kernel_minor >= MINOR_INC_EPOCH ? REQUEST_TIMEOUT : 1.0;
 }
 
@@ -108,6 +111,8 @@ void request_fill_entry(
 	*ret_entry = (struct fuse_entry_param){
 		.ino = inode->oid, .attr_timeout = timeout(m), .entry_timeout = timeout(m)
 	};
+	if (at_is_history(inode->oid))
+		ret_entry->attr_timeout = ret_entry->entry_timeout = REQUEST_TIMEOUT;
 	request_fill(m, inode, &ret_entry->attr);
 }
 

@@ -7,6 +7,7 @@
 
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
+#include "mountd/at.h"
 #include "mountd/changed.h"
 #include "mountd/dir.h"
 #include "mountd/flush.h"
@@ -42,17 +43,18 @@ static uint64_t sibling_oid(const struct tree_element *e)
 static int make_sibling(struct mountd *m, const struct inode *dir, const struct tree_record *rec,
 	uint32_t rank, struct inode **ret)
 {
-	struct inode *file = inode_find(&m->inodes, rec->e.key.id);
+	struct inode *file = inode_find(&m->inodes, at_node(m, dir->oid, rec->e.key.id));
+	uint64_t node = at_node(m, dir->oid, sibling_oid(&rec->e));
 	struct sealed_body body;
 	int r;
 
-	*ret = inode_find(&m->inodes, sibling_oid(&rec->e));
-	if (*ret != NULL || file == NULL)
-		return file == NULL ? -ENOENT : 0;
+	*ret = inode_find(&m->inodes, node);
+	if (*ret != NULL || file == NULL || node == 0)
+		return *ret == NULL ? -ENOENT : 0;
 	r = sealed_get_body(&m->sealer, rec, &body);
 	if (r < 0)
 		return r;
-	*ret = inode_add(&m->inodes, sibling_oid(&rec->e));
+	*ret = inode_add(&m->inodes, node);
 	(*ret)->attr = file->attr;
 	(*ret)->body = body;
 	(*ret)->has_body = true;
@@ -75,16 +77,16 @@ static void put_name(struct mountd *m, struct inode *dir, const struct sealed_li
 	do {
 		len = sibling_name(name, link->name, link->name_len, replica, rank++);
 		entry = dir_find(dir->dir, name, len);
-	} while (entry != NULL && entry->lid != sibling->oid);
+	} while (entry != NULL && entry->target != sibling->oid);
 	m->num_names -= dir->dir->num;
-	entry = dir_add(dir->dir, sibling->oid, sibling->oid, link->type, name, len);
+	entry = dir_add(dir->dir, at_oid(m, sibling->oid), sibling->oid, link->type, name, len);
 	entry->is_computed = true;
 	m->num_names += dir->dir->num;
 }
 
 int sibling_add(struct mountd *m, struct inode *dir, const struct sealed_link *link)
 {
-	struct store_inode req = { .oid = link->target };
+	struct store_inode req = { .oid = link->target, .at = at_time(m, dir->oid) };
 	struct store_inode_reply reply;
 	struct tree_record recs[VALUES_MAX], rec;
 	struct tree_element elements[VALUES_MAX];

@@ -7,8 +7,13 @@
 #include <sys/stat.h>
 
 #define STATE_MAGIC   UINT32_C(0x53545a42) /* "BZTS" */
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 #define UNIQUE_RESENT (UINT64_C(1) << 63)
+
+struct state_instant {
+	uint64_t time; /* 0: free */
+	int64_t held;
+};
 
 struct state_page {
 	uint32_t magic, version;
@@ -16,6 +21,10 @@ struct state_page {
 	uint8_t init[STATE_INIT_MAX];
 	uint8_t reply[STATE_REPLY_MAX];
 	uint64_t unique, oid, position; /* position UINT64_MAX: no intent */
+	uint32_t next_instant;		/* where the search for a free place begins */
+	uint32_t num_replicas;
+	struct state_instant instants[STATE_INSTANTS];
+	uint32_t replicas[STATE_REPLICAS];
 };
 
 int state_lock(int fd, int *ret_fd)
@@ -122,4 +131,66 @@ bool state_was_done(
 		return false;
 	*ret_oid = page->oid;
 	return true;
+}
+
+uint32_t state_instant_find(const struct state *state, uint64_t time)
+{
+	for (uint32_t i = 1; i < STATE_INSTANTS; i++)
+		if (state->page->instants[i].time == time)
+			return i;
+	return 0;
+}
+
+int state_instant_take(struct state *state, uint64_t time, uint32_t *ret_index, bool *ret_reused)
+{
+	struct state_page *page = state->page;
+
+	for (uint32_t n = 0; n < STATE_INSTANTS; n++) {
+		uint32_t i = (page->next_instant + n) % STATE_INSTANTS;
+		struct state_instant *instant = &page->instants[i];
+
+		if (i == 0 || (instant->time != 0 && instant->held > 0))
+			continue;
+		*ret_reused = instant->time != 0;
+		instant->held = 0;
+		instant->time = time;
+		page->next_instant = i + 1;
+		*ret_index = i;
+		return 0;
+	}
+	return -ENFILE;
+}
+
+uint64_t state_instant_time(const struct state *state, uint32_t index)
+{
+	return index < STATE_INSTANTS ? state->page->instants[index].time : 0;
+}
+
+void state_instant_count(struct state *state, uint32_t index, int64_t change)
+{
+	if (index > 0 && index < STATE_INSTANTS)
+		state->page->instants[index].held += change;
+}
+
+int state_replica_take(struct state *state, uint32_t replica, uint32_t *ret_index)
+{
+	struct state_page *page = state->page;
+	uint32_t num = page->num_replicas < STATE_REPLICAS ? page->num_replicas : STATE_REPLICAS;
+
+	for (uint32_t i = 0; i < num; i++)
+		if (page->replicas[i] == replica) {
+			*ret_index = i;
+			return 0;
+		}
+	if (num == STATE_REPLICAS)
+		return -ENFILE;
+	page->replicas[num] = replica;
+	page->num_replicas = num + 1;
+	*ret_index = num;
+	return 0;
+}
+
+uint32_t state_replica(const struct state *state, uint32_t index)
+{
+	return index < STATE_REPLICAS ? state->page->replicas[index] : 0;
 }

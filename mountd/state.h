@@ -12,6 +12,10 @@
  * ring's head is at or past that position it was done, and is answered from the intent instead of
  * being done twice.
  *
+ * It keeps the instants that the kernel looked into (mountd/at.h), with its references to nodes of
+ * each, and the replica numbers of those nodes, so that node ids of history mean the same to the
+ * next mountd.
+ *
  * The bytes were written by a process that may have been broken: every length is checked.
  */
 #ifndef BAZIL_MOUNTD_STATE_H
@@ -23,6 +27,8 @@
 
 #define STATE_INIT_MAX	256
 #define STATE_REPLY_MAX 256
+#define STATE_INSTANTS	2048u
+#define STATE_REPLICAS	1024u
 
 struct state_page;
 
@@ -55,5 +61,19 @@ void state_intend(struct state *state, uint64_t unique, uint64_t oid, uint64_t p
 /* Whether unique was already done, given the ring's head. unique as the kernel sent it. */
 bool state_was_done(
 	const struct state *state, uint64_t unique, uint64_t ring_head, uint64_t *ret_oid);
+
+/*
+ * Instants are numbered from 1. find: 0 when it is not there. take: a free place, or one that the
+ * kernel holds nothing of (*ret_reused: whatever is cached under it must go); -ENFILE.
+ */
+uint32_t state_instant_find(const struct state *state, uint64_t time);
+int state_instant_take(struct state *state, uint64_t time, uint32_t *ret_index, bool *ret_reused);
+/* 0: there is no such instant. */
+uint64_t state_instant_time(const struct state *state, uint32_t index);
+/* The kernel's references to nodes of this instant. */
+void state_instant_count(struct state *state, uint32_t index, int64_t change);
+/* -ENFILE. */
+int state_replica_take(struct state *state, uint32_t replica, uint32_t *ret_index);
+uint32_t state_replica(const struct state *state, uint32_t index);
 
 #endif

@@ -6,6 +6,7 @@
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
 #include "mountd/contents.h"
+#include "mountd/figures.h"
 #include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
@@ -62,6 +63,7 @@ void edit_link_of(
 
 void edit_name_added(struct mountd *m, struct inode *dir, const struct sealed_link *link)
 {
+	figures_touch(m->figures, dir->oid);
 	m->num_names -= dir->dir->num;
 	dir_add(dir->dir, link->lid, link->target, link->type, link->name, link->name_len);
 	m->num_names += dir->dir->num;
@@ -72,6 +74,7 @@ void edit_name_added(struct mountd *m, struct inode *dir, const struct sealed_li
 
 void edit_name_gone(struct mountd *m, struct inode *dir, struct dirent_entry *entry)
 {
+	figures_touch(m->figures, dir->oid);
 	if (dir->entries > 0)
 		dir->entries--;
 	if (entry->type == S_IFDIR >> 12 && dir->subdirs > 0)

@@ -2,6 +2,7 @@
 
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
+#include "mountd/figure_walk.h"
 #include "mountd/flush.h"
 #include "mountd/mountd.h"
 #include "mountd/parked.h"
@@ -39,6 +40,7 @@ void unmount_happened(struct mountd *m)
 	m->is_stopping = true;
 	session_stop(m);
 	parked_drop(m);
+	figure_walk_drop(m);
 	r = unmount_make_durable(m);
 	m->gone(m, r);
 }

@@ -31,7 +31,7 @@ MAY_INCLUDE = {
     "supervisor": {"ipc", "worker"},
     "mounter": {"ipc", "worker"},
     "dialer": {"ipc", "worker"},
-    "cli": {"ipc"},
+    "cli": {"ipc", "tree/instant.h"},
 }
 # Header-only helpers without dependencies that every process folder may use.
 EVERYBODY = {"worker/scope.h"}

@@ -110,4 +110,5 @@ def test(bench):
     black.stop()
 
 
-harness.run(test)
+if __name__ == "__main__":
+    harness.run(test)
