@@ -1,6 +1,5 @@
 #include "stored/arena.h"
 
-#include "stored/digest.h"
 #include "stored/le.h"
 
 #include <errno.h>
@@ -9,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCAN_WINDOW (1u << 20)
-#define BUF_KEEP    (8u << 20) /* a larger buffer is given back after its flush */
+#define BUF_KEEP (8u << 20) /* a larger buffer is given back after its flush */
 
 /* ---- opening */
 
@@ -99,6 +97,7 @@ static int arena_load(struct arenas *a, uint32_t number, struct arena *ret)
 {
 	const struct store_io *io = a->io;
 	uint8_t head[FRAME_SUPER_SIZE];
+	struct sealed_trailer trailer;
 	struct frame_super super;
 	struct stat st;
 	char name[32];
@@ -122,7 +121,12 @@ static int arena_load(struct arenas *a, uint32_t number, struct arena *ret)
 	*ret = (struct arena){ .number = number, .fd = fd, .sequence = super.sequence };
 	ret->size = (uint64_t)st.st_size;
 	memcpy(ret->id, super.id, sizeof(ret->id));
-	return 0;
+	r = sealed_trailer_read(io, fd, number, ret->id, ret->size, &trailer);
+	if (r == 0) {
+		ret->size = trailer.footer;
+		ret->has_ended = ret->is_sealed = true;
+	}
+	return r == -ENODATA ? 0 : r;
 }
 
 static int arenas_load(struct arenas *a, const struct names *names, uint32_t *ret_bad)
@@ -189,174 +193,172 @@ void arenas_release(struct arenas *a)
 
 /* ---- scanning */
 
-struct scan {
+struct visit {
 	struct arenas *a;
 	struct arena *arena;
-	uint64_t end;
-	uint8_t *window;
-	size_t cap, len;
-	uint64_t at; /* offset of window[0] */
-	struct digest *digest;
+	uint64_t from; /* frames before are not visited */
+	struct scan scan;
+	struct scan one; /* of single frames, while the footer is read */
+	arenas_frame_fn *fn;
+	arenas_damage_fn *damage;
+	void *arg;
 };
 
-/* Makes [offset, offset + len) available; NULL past the end, or with *ret_error set. */
-static const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len, int *ret_error)
+static int visit_frame(struct visit *v, const struct frame_view *frame)
 {
-	size_t want;
-
-	*ret_error = 0;
-	if (offset > s->end || len > s->end - offset)
-		return NULL;
-	if (offset >= s->at && offset + len <= s->at + s->len)
-		return s->window + (offset - s->at);
-	if (len > s->cap) {
-		uint8_t *window = realloc(s->window, len);
-
-		if (!window) {
-			*ret_error = -ENOMEM;
-			return NULL;
-		}
-		s->window = window;
-		s->cap = len;
-	}
-	want = s->cap;
-	if (want > s->end - offset)
-		want = (size_t)(s->end - offset);
-	s->len = 0;
-	*ret_error = store_io_read_full(s->a->io, s->arena->fd, s->window, want, offset);
-	if (*ret_error < 0)
-		return NULL;
-	s->at = offset;
-	s->len = want;
-	return s->window;
-}
-
-/* 1: a whole valid frame is at offset. 0: not. */
-static int scan_frame(struct scan *s, uint64_t offset, struct frame_view *ret)
-{
-	const uint8_t *data;
-	struct frame_head head;
-	uint8_t id[32];
-	int r;
-
-	data = scan_bytes(s, offset, FRAME_HEAD_SIZE, &r);
-	if (!data)
-		return r;
-	if (frame_head_parse(data, s->arena->id, offset, &head) < 0)
+	if (frame->type == FRAME_END) {
+		v->arena->has_ended = true;
+		/* It shares its number with the next arena's first frame. */
+		if (frame->sequence > v->a->next_sequence)
+			v->a->next_sequence = frame->sequence;
 		return 0;
-	data = scan_bytes(s, offset + FRAME_HEAD_SIZE, head.len, &r);
-	if (!data)
-		return r;
-	if (frame_payload_crc(head.type, data, head.len) != head.payload_crc)
+	}
+	if (frame->sequence >= v->a->next_sequence)
+		v->a->next_sequence = frame->sequence + 1;
+	return v->fn(v->arg, frame);
+}
+
+static int visit_sealed(
+	void *arg, const struct sealed_object *object, uint32_t type, struct place place)
+{
+	struct visit *v = arg;
+	struct frame_view frame = { .type = FRAME_OBJECT };
+	struct scan_item item;
+	uint8_t head[FRAME_OBJECT_HEAD];
+	int kind;
+
+	if (place.offset < v->from)
 		return 0;
-	if (head.type == FRAME_OBJECT) {
-		r = digest_of(
-			s->digest, data + FRAME_OBJECT_HEAD, head.len - FRAME_OBJECT_HEAD, id);
-		if (r < 0)
-			return r;
-		if (memcmp(id, data, sizeof(id)) != 0)
-			return 0;
+	if (object) {
+		memcpy(head, object->id, 32);
+		memcpy(head + 32, object->tag, 32);
+		frame.place = place;
+		frame.place.offset -= FRAME_OBJECT_HEAD;
+		frame.place.len += FRAME_OBJECT_HEAD;
+		frame.payload = head;
+		return v->fn(v->arg, &frame);
 	}
-	ret->type = head.type;
-	ret->sequence = head.sequence;
-	ret->synced = head.unsynced == 0	      ? head.sequence
-		      : head.unsynced > head.sequence ? 0
-						      : head.sequence + 1 - head.unsynced;
-	ret->place = (struct place){ s->arena->number, head.len, offset + FRAME_HEAD_SIZE };
-	ret->payload = data;
-	return 1;
+	if (type == 0) {
+		v->damage(v->arg, place.arena, place.offset, place.offset + place.len, false);
+		return 0;
+	}
+	place.offset -= FRAME_HEAD_SIZE;
+	scan_start(&v->one, v->arena->fd, place.arena, v->arena->id, place.offset,
+		place.offset + frame_size(place.len), 0);
+	kind = scan_next(&v->one, &item);
+	if (kind == SCAN_FRAME)
+		return visit_frame(v, &item.frame);
+	if (kind == SCAN_DAMAGE)
+		v->damage(v->arg, place.arena, item.from, item.to, false);
+	return kind < 0 ? kind : 0;
 }
 
-/* 1: nothing behind offset knows the next frame, which is not there, to have been durable. */
-static int is_torn(struct scan *s, uint64_t offset)
+/* 1: by its footer. 0: it has none that can be used. */
+static int visit_footer(struct visit *v)
 {
-	struct frame_view frame;
+	struct sealed_arena sealed;
 	int r;
 
-	while (offset < s->end) {
-		r = scan_frame(s, offset, &frame);
+	if (!v->arena->is_sealed)
+		return 0;
+	r = arenas_open_sealed(v->a, v->arena->number, &sealed);
+	if (r == 0) {
+		/* Known to be whole before anything is done by it. */
+		r = sealed_arena_check(&sealed);
 		if (r < 0)
-			return r;
-		if (r == 1 && frame.synced > s->a->next_sequence)
-			return 0;
-		offset += r == 1 ? frame_size(frame.place.len) : 8;
+			sealed_arena_close(&sealed);
 	}
-	return 1;
+	if (r == -EBADMSG || r == -ENODATA) {
+		v->arena->is_sealed = false; /* to be sealed anew */
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	if (sealed.trailer.last_sequence >= v->a->next_sequence)
+		v->a->next_sequence = sealed.trailer.last_sequence + 1;
+	r = sealed_arena_walk(&sealed, visit_sealed, v);
+	sealed_arena_close(&sealed);
+	return r < 0 ? r : 1;
 }
 
-static int scan_arena(struct scan *s, uint64_t offset, bool is_last, arenas_frame_fn *fn,
-	arenas_damage_fn *damage, void *arg)
+/* A checkpoint may stand right behind a FRAME_END, which then is not visited. */
+static bool ends_before(struct visit *v, uint64_t offset)
 {
-	struct frame_view frame;
-	uint64_t bad = 0; /* where damage began, or 0 */
-	int r;
+	struct scan_item item;
 
-	while (offset < s->end) {
-		r = scan_frame(s, offset, &frame);
-		if (r < 0)
-			return r;
-		if (r == 0) {
-			if (bad == 0 && is_last) {
-				r = is_torn(s, offset);
-				if (r < 0)
-					return r;
-			}
-			if (bad == 0)
-				bad = offset;
-			offset = r == 1 ? s->end : offset + 8;
-			continue;
-		}
-		if (bad != 0)
-			damage(arg, s->arena->number, bad, offset, false);
-		bad = 0;
-		if (frame.sequence >= s->a->next_sequence)
-			s->a->next_sequence = frame.sequence + 1;
-		r = fn(arg, &frame);
-		if (r < 0)
-			return r;
-		offset += frame_size(frame.place.len);
+	if (offset < FRAME_SUPER_SIZE + FRAME_HEAD_SIZE || offset > v->arena->size)
+		return false;
+	scan_start(&v->one, v->arena->fd, v->arena->number, v->arena->id, offset - FRAME_HEAD_SIZE,
+		offset, 0);
+	return scan_next(&v->one, &item) == SCAN_FRAME && item.frame.type == FRAME_END;
+}
+
+static int visit_arena(struct visit *v, uint64_t offset, bool is_last)
+{
+	struct arena *arena = v->arena;
+	struct scan_item item;
+	uint64_t end = arena->size;
+	int kind, r;
+
+	if (ends_before(v, offset)) {
+		arena->has_ended = true;
+		arena->size = offset;
+		return 0;
 	}
-	if (bad == 0 && offset == s->end)
+	v->from = offset;
+	r = visit_footer(v);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	/* Nothing is punched out of an arena that is appended to. */
+	scan_start(&v->scan, arena->fd, arena->number, arena->id, offset, end,
+		SCAN_SEALED | (is_last ? SCAN_TORN : SCAN_HOLES));
+	v->scan.next = v->a->next_sequence;
+	while ((kind = scan_next(&v->scan, &item)) > 0) {
+		r = 0;
+		if (kind == SCAN_FRAME)
+			r = visit_frame(v, &item.frame);
+		else
+			v->damage(
+				v->arg, arena->number, item.from, item.to, item.is_tail && is_last);
+		if (r < 0)
+			return r;
+	}
+	if (kind < 0)
+		return kind;
+	if (arena->has_ended)
+		arena->size = v->scan.offset;
+	if (!is_last || v->scan.offset == end)
 		return 0;
 	/* A last frame without its padding is whole, but the next must not begin inside it. */
-	if (bad == 0)
-		bad = offset;
-	else
-		damage(arg, s->arena->number, bad, s->end, is_last);
-	if (!is_last)
-		return 0;
-	r = s->a->io->ftruncate(s->a->io->ctx, s->arena->fd, bad);
-	s->arena->size = bad;
-	s->a->is_dirty = true;
+	r = v->a->io->ftruncate(v->a->io->ctx, arena->fd, v->scan.offset);
+	arena->size = v->scan.offset;
+	v->a->is_dirty = true;
 	return r;
 }
 
 int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_fn *fn,
 	arenas_damage_fn *damage, void *arg)
 {
-	struct scan s = { .a = a, .cap = SCAN_WINDOW };
+	struct visit v = { .a = a, .fn = fn, .damage = damage, .arg = arg };
 	size_t i;
-	int r = 0;
+	int r;
 
-	s.window = malloc(s.cap);
-	s.digest = digest_new();
-	if (!s.window || !s.digest)
-		r = -ENOMEM;
+	r = scan_init(&v.scan, a->io);
+	if (r == 0)
+		r = scan_init(&v.one, a->io);
 	for (i = 0; r == 0 && i < a->num; i++) {
 		if (a->list[i].number < arena)
 			continue;
-		s.arena = &a->list[i];
-		s.end = s.arena->size;
-		s.len = 0;
-		if (s.arena->sequence > a->next_sequence)
-			a->next_sequence = s.arena->sequence;
-		if (s.arena->number != arena || offset < FRAME_SUPER_SIZE)
+		v.arena = &a->list[i];
+		if (v.arena->sequence > a->next_sequence)
+			a->next_sequence = v.arena->sequence;
+		if (v.arena->number != arena || offset < FRAME_SUPER_SIZE)
 			offset = FRAME_SUPER_SIZE;
-		r = scan_arena(&s, offset, i + 1 == a->num, fn, damage, arg);
+		r = visit_arena(&v, offset, i + 1 == a->num);
 	}
 	a->flushed = a->scanned = a->next_sequence;
-	digest_free(s.digest);
-	free(s.window);
+	scan_release(&v.scan);
+	scan_release(&v.one);
 	return r;
 }
 
@@ -367,16 +369,47 @@ static struct arena *last(const struct arenas *a)
 	return &a->list[a->num - 1];
 }
 
+/* As the next frame's head has it. */
+static uint32_t unsynced(const struct arenas *a)
+{
+	uint64_t num = a->next_sequence - a->synced;
+
+	return num < UINT32_MAX - 1 ? (uint32_t)num + 1 : UINT32_MAX;
+}
+
+/* FRAME_END is durable before there is anything behind it, here or in the next arena. */
+static int arena_finish(struct arenas *a)
+{
+	struct frame_head head = { .type = FRAME_END, .sequence = a->next_sequence };
+	struct arena *arena = last(a);
+	uint8_t data[FRAME_HEAD_SIZE];
+	int r;
+
+	r = arenas_flush(a);
+	if (r == 0 && !arena->has_ended) {
+		head.unsynced = unsynced(a);
+		head.payload_crc = frame_payload_crc(FRAME_END, NULL, 0);
+		frame_head_emit(&head, arena->id, arena->size, data);
+		a->is_dirty = true;
+		r = store_io_write_full(a->io, arena->fd, data, sizeof(data), arena->size);
+		if (r < 0) {
+			a->io->ftruncate(a->io->ctx, arena->fd, arena->size);
+			return r;
+		}
+		arena->size += sizeof(data);
+		arena->has_ended = true;
+	}
+	return r < 0 ? r : arenas_sync(a);
+}
+
 int arenas_begin(struct arenas *a)
 {
 	int r;
 
 	if (a->has_failed)
 		return -EIO;
-	if (last(a)->size + a->len >= a->arena_size) {
-		r = arenas_flush(a);
-		if (r == 0)
-			r = arenas_sync(a);
+	if (last(a)->has_ended || last(a)->size + a->len >= a->arena_size) {
+		r = arena_finish(a);
 		if (r == 0)
 			r = arena_create(a, last(a)->number + 1);
 		if (r < 0)
@@ -444,10 +477,8 @@ int arenas_end(struct arenas *a, enum frame_type type, struct place *ret_place)
 		return -ENOMEM;
 	}
 	memset(zeros, 0, padding);
+	head.unsynced = unsynced(a);
 	head.sequence = a->next_sequence++;
-	head.unsynced = head.sequence - a->synced < UINT32_MAX - 1
-				? (uint32_t)(head.sequence - a->synced) + 1
-				: UINT32_MAX;
 	frame_head_emit(&head, last(a)->id, offset, a->buf + a->frame);
 	a->is_open = false;
 	if (ret_place)
@@ -528,7 +559,7 @@ bool arenas_is_before(struct place x, struct place y)
 
 /* ---- reading */
 
-static const struct arena *find(const struct arenas *a, uint32_t number)
+static struct arena *find(const struct arenas *a, uint32_t number)
 {
 	size_t low = 0, high = a->num;
 
@@ -562,4 +593,43 @@ int arenas_open_one(const struct arenas *a, uint32_t number)
 		return -ENOENT;
 	arena_name(number, name);
 	return a->io->openat(a->io->ctx, a->dir_fd, name, O_RDONLY, 0);
+}
+
+int arenas_fd(const struct arenas *a, uint32_t number)
+{
+	const struct arena *arena = find(a, number);
+
+	return arena ? arena->fd : -ENOENT;
+}
+
+int arenas_open_sealed(const struct arenas *a, uint32_t number, struct sealed_arena *ret)
+{
+	const struct arena *arena = find(a, number);
+
+	if (!arena)
+		return -ENOENT;
+	return arena->is_sealed ? sealed_arena_open(ret, a->io, arena->fd, arena->number, arena->id)
+				: -ENODATA;
+}
+
+int arenas_unlink(struct arenas *a, uint32_t number)
+{
+	struct arena *arena = find(a, number);
+	char name[32];
+	size_t i;
+	int r;
+
+	if (!arena)
+		return -ENOENT;
+	if (!arena->is_sealed || arena == last(a))
+		return -EBUSY;
+	arena_name(number, name);
+	r = a->io->unlinkat(a->io->ctx, a->dir_fd, name);
+	if (r < 0)
+		return r;
+	a->io->close(a->io->ctx, arena->fd);
+	i = (size_t)(arena - a->list);
+	memmove(arena, arena + 1, (a->num - i - 1) * sizeof(*arena));
+	a->num--;
+	return a->io->fsync_dir(a->io->ctx, a->dir_fd);
 }

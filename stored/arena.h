@@ -19,17 +19,12 @@
 
 #include "stored/frame.h"
 #include "stored/io.h"
+#include "stored/scan.h"
+#include "stored/sealed_arena.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Where bytes lie. arena 0 is nowhere. */
-struct place {
-	uint32_t arena;
-	uint32_t len;
-	uint64_t offset;
-};
 
 struct arena {
 	uint32_t number;
@@ -37,6 +32,9 @@ struct arena {
 	uint8_t id[16];
 	uint64_t sequence; /* of its first frame */
 	uint64_t size;	   /* end of the last frame written */
+	bool has_ended;	   /* by FRAME_END: nothing is appended any more */
+	bool is_sealed;	   /* it has a footer (stored/sealed_arena.h) behind size */
+	bool is_left;	   /* sealing failed; not tried again before the next opening */
 };
 
 struct arenas {
@@ -57,14 +55,6 @@ struct arenas {
 	bool has_failed;
 };
 
-struct frame_view {
-	enum frame_type type;
-	uint64_t sequence;
-	uint64_t synced;    /* frames before this sequence were durable then */
-	struct place place; /* of the payload */
-	const uint8_t *payload;
-};
-
 /* Returns 0 to go on. */
 typedef int arenas_frame_fn(void *arg, const struct frame_view *frame);
 /* Bytes that are no frame although valid ones follow, or a cut tail. */
@@ -77,10 +67,12 @@ int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_
 void arenas_release(struct arenas *a);
 
 /*
- * Visits every valid frame from (arena, offset) on; arena 0 means from the start. Objects are
- * verified as well. Damage in the middle of what was durable is skipped and told. The last arena is
- * cut where the first frame is missing that no later one knows to have been durable: a crash lost
- * it, and what came after it never was without it. Afterwards appending continues at the end.
+ * Visits every valid frame from (arena, offset) on; arena 0 means from the start. Of a sealed arena
+ * the footer is read, and the frames that are no objects; of another all, and objects are verified:
+ * those whose bytes are not what the id says are visited as holes. An object's payload may be its
+ * first 64 bytes only. Damage in the middle of what was durable is skipped and told. The last arena
+ * is cut where the first frame is missing that no later one knows to have been durable: a crash
+ * lost it, and what came after it never was without it. Afterwards appending continues at the end.
  */
 int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_fn *fn,
 	arenas_damage_fn *damage, void *arg);
@@ -104,6 +96,17 @@ struct place arenas_position(const struct arenas *a);
 bool arenas_is_before(struct place x, struct place y);
 
 int arenas_read(const struct arenas *a, struct place place, void *data);
+/* A descriptor for reading and punching, lent until the arena is unlinked; -ENOENT. */
+int arenas_fd(const struct arenas *a, uint32_t number);
+/* The arena's footer, to be closed by sealed_arena_close before the arena is unlinked or `a`
+ * released. -ENOENT, -ENODATA: not sealed; -EBADMSG: its footer is damaged. */
+int arenas_open_sealed(const struct arenas *a, uint32_t number, struct sealed_arena *ret);
+/*
+ * Removes a sealed arena, durable when it returns: -EBUSY if it is not sealed. The index must be
+ * committed without any place in it and with a position behind it (engine_checkpoint), and all of
+ * its frames that are no objects must be of no use any more: a rebuild will not see them.
+ */
+int arenas_unlink(struct arenas *a, uint32_t number);
 /* A new read-only descriptor of the arena, the caller's; -ENOENT. */
 int arenas_open_one(const struct arenas *a, uint32_t number);
 

@@ -33,11 +33,26 @@ void digest_free(struct digest *digest)
 	free(digest);
 }
 
+int digest_begin(struct digest *digest)
+{
+	return EVP_DigestInit_ex2(digest->ctx, digest->md, NULL) ? 0 : -EIO;
+}
+
+int digest_add(struct digest *digest, const void *data, size_t len)
+{
+	return EVP_DigestUpdate(digest->ctx, data, len) ? 0 : -EIO;
+}
+
+int digest_end(struct digest *digest, uint8_t ret_id[32])
+{
+	return EVP_DigestFinal_ex(digest->ctx, ret_id, NULL) ? 0 : -EIO;
+}
+
 int digest_of(struct digest *digest, const void *data, size_t len, uint8_t ret_id[32])
 {
-	if (!EVP_DigestInit_ex2(digest->ctx, digest->md, NULL) ||
-		!EVP_DigestUpdate(digest->ctx, data, len) ||
-		!EVP_DigestFinal_ex(digest->ctx, ret_id, NULL))
-		return -EIO;
-	return 0;
+	int r = digest_begin(digest);
+
+	if (r == 0)
+		r = digest_add(digest, data, len);
+	return r < 0 ? r : digest_end(digest, ret_id);
 }

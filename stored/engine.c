@@ -6,6 +6,7 @@
 #include "stored/recover.h"
 #include "stored/reserve.h"
 #include "stored/rows.h"
+#include "stored/sealer.h"
 #include "stored/serve.h"
 #include "stored/volume.h"
 
@@ -112,6 +113,7 @@ static int engine_check_format(struct engine *engine)
 	}
 	switch (r) {
 	case 0:
+		engine->is_old = version < ENGINE_FORMAT;
 		return 0;
 	case -ENOENT:
 		return engine_fail(engine, r,
@@ -168,10 +170,13 @@ static int engine_steps(struct engine *engine)
 		return engine->error[0]
 			       ? r
 			       : engine_fail(engine, r, "store: cannot recover: %s", strerror(-r));
-	if (engine->options.create) {
+	/* After what was there is understood, and before a frame that an older program would not.
+	 */
+	if (engine->options.create || engine->is_old) {
 		r = format_write(engine->io, engine->options.dir_fd);
 		if (r < 0)
-			return engine_fail(engine, r, "store: cannot create it: %s", strerror(-r));
+			return engine_fail(
+				engine, r, "store: cannot write its format: %s", strerror(-r));
 	}
 	reserve_open(engine);
 	recover_done(engine);
@@ -209,6 +214,7 @@ void engine_abandon(struct engine *engine)
 	for (size_t i = 0; i < engine->num_volumes; i++)
 		if (engine->volumes[i]->pull)
 			engine_pull_abort(engine, engine->volumes[i]->pull);
+	sealer_stop(engine);
 	db_close(engine->db);
 	volumes_release(engine);
 	if (engine->arenas.io)
@@ -219,6 +225,7 @@ void engine_abandon(struct engine *engine)
 	if (engine->lock_fd >= 0)
 		close(engine->lock_fd);
 	free(engine->parts.places);
+	free(engine->holes.list);
 	free(engine->moved);
 	free(engine->value);
 	free(engine->record);
@@ -385,6 +392,7 @@ int engine_tick(struct engine *engine)
 	uint64_t now = engine->io->now(engine->io->ctx);
 	bool is_due;
 
+	sealer_run(engine);
 	if (!engine_is_dirty(engine)) {
 		engine->committed_at = now;
 		return 0;
@@ -406,5 +414,8 @@ int engine_stat(struct engine *engine, struct engine_stat *ret)
 	ret->damaged = engine->num_damaged;
 	ret->changes = engine->ops;
 	ret->arenas = (uint32_t)engine->arenas.num;
+	ret->sealed = 0;
+	for (size_t i = 0; i < engine->arenas.num; i++)
+		ret->sealed += engine->arenas.list[i].is_sealed;
 	return engine->io->fstatvfs(engine->io->ctx, engine->options.dir_fd, &ret->fs);
 }

@@ -20,7 +20,7 @@
  *
  * Calling order: engine_open; anything; engine_close (which checkpoints). After a group of puts and
  * batches call engine_flush, and only then acknowledge them. engine_tick checkpoints when it is
- * time.
+ * time, and seals full arenas.
  *
  * Errors, of every function: 0 or -errno. -ENOSPC: the disk is full; the change did not happen.
  * -EIO: the engine is broken (a write or fdatasync failed): end the process, open anew. -ERESTART:
@@ -43,7 +43,7 @@
 
 #define ENGINE_NAME_MAX	   64
 #define ENGINE_STORAGE_MAX 256
-#define ENGINE_FORMAT	   1
+#define ENGINE_FORMAT	   2
 
 struct engine;
 struct volume;
@@ -53,6 +53,8 @@ struct engine_options {
 	int dir_fd;		   /* the store's directory; borrowed */
 	const char *path;	   /* the same directory by name, for LMDB */
 	bool create;		   /* make a new store; -EEXIST if there is one */
+	bool threads;		   /* may make threads for what takes long; else it is done in
+				      engine_tick */
 	bool rebuild;		   /* forget the index and make it anew from the arenas */
 	uint64_t arena_size;	   /* 0: 1 GiB */
 	uint64_t map_size;	   /* 0: 1 TiB */
@@ -92,7 +94,7 @@ struct engine_stat {
 	uint64_t object_bytes;
 	uint64_t damaged; /* ranges of arenas skipped since open */
 	uint64_t changes; /* since the last checkpoint */
-	uint32_t arenas;
+	uint32_t arenas, sealed;
 	struct statvfs fs;
 };
 int engine_stat(struct engine *engine, struct engine_stat *ret);

@@ -15,6 +15,7 @@
 #include "tree/merge.h"
 
 struct pull;
+struct sealer;
 struct serve;
 
 struct volume {
@@ -53,6 +54,7 @@ struct engine {
 	uint64_t ops;		/* changes since then */
 	uint64_t committed_at;	/* ns */
 	bool is_replaying;
+	bool is_old;	/* the format was of an earlier version when it was opened */
 	bool is_broken; /* only closing is left */
 	uint64_t num_damaged;
 	struct serve *serves;
@@ -67,6 +69,11 @@ struct engine {
 		struct place *places;
 		size_t num;
 	} parts;
+	struct { /* objects without their bytes, met while replaying; len 0: given up */
+		struct place *list;
+		size_t num, cap;
+	} holes;
+	struct sealer *sealer;
 	/* Directories whose place changed in the open frame: a cycle may have closed. */
 	uint64_t *moved;
 	size_t num_moved, moved_cap;

@@ -33,7 +33,7 @@ int format_check(const struct store_io *io, int dir_fd, unsigned *ret_version)
 	if (*end != '\n' || version == 0 || version > 1000000)
 		return -EBADMSG;
 	*ret_version = (unsigned)version;
-	return version == ENGINE_FORMAT ? 0 : -EPROTONOSUPPORT;
+	return version <= ENGINE_FORMAT ? 0 : -EPROTONOSUPPORT;
 }
 
 int format_write(const struct store_io *io, int dir_fd)

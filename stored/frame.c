@@ -64,7 +64,7 @@ int frame_head_parse(const uint8_t data[FRAME_HEAD_SIZE], const uint8_t arena_id
 {
 	if (memcmp(data, frame_magic, 4) != 0 || data[5] != FRAME_VERSION || offset % 8 != 0)
 		return -EBADMSG;
-	if (data[4] < FRAME_OBJECT || data[4] > FRAME_PULL_COMMIT)
+	if (data[4] < FRAME_OBJECT || data[4] > FRAME_END)
 		return -EBADMSG;
 	if (le32_get(data + 12) != head_crc(data, arena_id, offset))
 		return -EBADMSG;
@@ -78,6 +78,45 @@ int frame_head_parse(const uint8_t data[FRAME_HEAD_SIZE], const uint8_t arena_id
 	if (ret->type == FRAME_OBJECT && ret->len <= FRAME_OBJECT_HEAD)
 		return -EBADMSG;
 	return 0;
+}
+
+void frame_freed_head_emit(uint32_t num, uint8_t ret_data[FRAME_FREED_HEAD])
+{
+	le32_put(ret_data, 1);
+	le32_put(ret_data + 4, num);
+}
+
+void frame_freed_emit(const struct frame_freed *freed, uint8_t ret_data[FRAME_FREED_SIZE])
+{
+	le32_put(ret_data, freed->arena);
+	le32_put(ret_data + 4, freed->len);
+	le64_put(ret_data + 8, freed->offset);
+	memcpy(ret_data + 16, freed->id, sizeof(freed->id));
+	memcpy(ret_data + 48, freed->tag, sizeof(freed->tag));
+}
+
+int frame_freed_num(const uint8_t *payload, size_t len)
+{
+	uint32_t num;
+
+	if (len < FRAME_FREED_HEAD || le32_get(payload) != 1)
+		return -EBADMSG;
+	num = le32_get(payload + 4);
+	return num == (len - FRAME_FREED_HEAD) / FRAME_FREED_SIZE &&
+			       (len - FRAME_FREED_HEAD) % FRAME_FREED_SIZE == 0
+		       ? (int)num
+		       : -EBADMSG;
+}
+
+void frame_freed_parse(const uint8_t *payload, int i, struct frame_freed *ret)
+{
+	const uint8_t *p = payload + FRAME_FREED_HEAD + (size_t)i * FRAME_FREED_SIZE;
+
+	ret->arena = le32_get(p);
+	ret->len = le32_get(p + 4);
+	ret->offset = le64_get(p + 8);
+	memcpy(ret->id, p + 16, sizeof(ret->id));
+	memcpy(ret->tag, p + 48, sizeof(ret->tag));
 }
 
 uint32_t frame_payload_crc(enum frame_type type, const uint8_t *payload, size_t len)

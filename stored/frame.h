@@ -24,7 +24,17 @@
  * follows it stays. Without this the two look the same.
  *
  * Payload of FRAME_OBJECT: id[32] | tag[32] | sealed bytes. FRAME_PULL_PART: what a peer sent, as
- * it came (tree/delta.h). All others: struct change_head and changes (stored/change.h).
+ * it came (tree/delta.h). FRAME_FREED: u32 version = 1 | u32 number, then for each object given up:
+ * u32 arena | u32 len of the payload | u64 offset of the frame | id[32] | tag[32]. FRAME_END:
+ * nothing; the arena has no frame behind it, what follows is its footer, whole or torn
+ * (stored/sealed_arena.h). Its sequence is that of the next arena's first frame. All others: struct
+ * change_head and changes (stored/change.h).
+ *
+ * A hole is an OBJECT whose sealed bytes were punched out (they read as zeros). The head and the
+ * first 64 bytes of the payload, which have the id, stay: so the frames behind it are found, the
+ * sums still hold, and so does the digest of a sealed arena. A hole is no damage iff a FRAME_FREED
+ * names it; that frame must be durable, and the index committed without the object, before the
+ * first byte is punched.
  */
 #ifndef BAZIL_STORED_FRAME_H
 #define BAZIL_STORED_FRAME_H
@@ -45,7 +55,20 @@ enum frame_type {
 	FRAME_PULL_PART = 4,
 	FRAME_PULL_CHANGES = 5, /* of a pull; apply when its FRAME_PULL_COMMIT follows */
 	FRAME_PULL_COMMIT = 6,
+	FRAME_FREED = 7, /* objects that are dead */
+	FRAME_END = 8,
 };
+
+/* One object of a FRAME_FREED. offset is the frame's, not the payload's. */
+struct frame_freed {
+	uint32_t arena;
+	uint32_t len;
+	uint64_t offset;
+	uint8_t id[32];
+	uint8_t tag[32];
+};
+#define FRAME_FREED_HEAD 8
+#define FRAME_FREED_SIZE 80
 
 struct frame_super {
 	uint32_t arena;
@@ -77,6 +100,13 @@ void frame_head_emit(const struct frame_head *head, const uint8_t arena_id[16], 
 /* 0 or -EBADMSG. */
 int frame_head_parse(const uint8_t data[FRAME_HEAD_SIZE], const uint8_t arena_id[16],
 	uint64_t offset, struct frame_head *ret);
+
+/* Payload of a FRAME_FREED: its head, then one entry after another. */
+void frame_freed_head_emit(uint32_t num, uint8_t ret_data[FRAME_FREED_HEAD]);
+void frame_freed_emit(const struct frame_freed *freed, uint8_t ret_data[FRAME_FREED_SIZE]);
+/* The number of entries in a payload, or -EBADMSG. */
+int frame_freed_num(const uint8_t *payload, size_t len);
+void frame_freed_parse(const uint8_t *payload, int i, struct frame_freed *ret);
 
 /* The payload's sum as the head has it. */
 uint32_t frame_payload_crc(enum frame_type type, const uint8_t *payload, size_t len);

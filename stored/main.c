@@ -169,7 +169,11 @@ static void begin(void *self, struct ipc_call *call, const struct work_begin *re
 {
 	struct stored *stored = self;
 	struct engine_options options = {
-		.dir_fd = WORKER_DIR_FD, .path = ".", .create = req->create, .log = engine_line
+		.dir_fd = WORKER_DIR_FD,
+		.path = ".",
+		.create = req->create,
+		.threads = true,
+		.log = engine_line,
 	};
 	int r;
 
@@ -198,6 +202,7 @@ static void status(void *self, struct ipc_call *call)
 		{ "objects", stat.objects },
 		{ "object_bytes", stat.object_bytes },
 		{ "arenas", stat.arenas },
+		{ "sealed", stat.sealed },
 		{ "damaged", stat.damaged },
 		{ "objects_in", stored->counters.objects },
 		{ "batches", stored->counters.batches },

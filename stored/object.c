@@ -5,6 +5,7 @@
 #include "stored/rows.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const uint8_t zero_tag[32];
@@ -23,12 +24,34 @@ int engine_undo(struct engine *engine, int err)
 	return -EIO;
 }
 
+/* Where the row of an object says that it is; -ENOENT. */
+static int object_place(struct engine *engine, const uint8_t id[32], struct place *ret)
+{
+	const uint8_t *row;
+	size_t len;
+	int r;
+
+	r = db_get(txn(engine), DB_OBJECTS, id, 32, &row, &len);
+	if (r < 0)
+		return r;
+	if (len != 16)
+		return -EUCLEAN;
+	*ret = (struct place){ le32_get(row), le32_get(row + 4), le64_get(row + 8) };
+	return 0;
+}
+
 static int object_index(
 	struct engine *engine, const uint8_t *id, const uint8_t *tag, struct place sealed)
 {
+	struct place old;
 	uint8_t row[16];
 	int r;
 
+	r = object_place(engine, id, &old);
+	if (r == 0)
+		engine->object_bytes -= old.len;
+	else if (r != -ENOENT)
+		return r;
 	le32_put(row, sealed.arena);
 	le32_put(row + 4, sealed.len);
 	le64_put(row + 8, sealed.offset);
@@ -39,16 +62,171 @@ static int object_index(
 	return r;
 }
 
+static int hole_add(struct engine *engine, struct place place)
+{
+	struct place *list = engine->holes.list;
+
+	if (engine->holes.num == engine->holes.cap) {
+		size_t cap = engine->holes.cap ? engine->holes.cap * 2 : 64;
+
+		list = realloc(list, cap * sizeof(*list));
+		if (!list)
+			return -ENOMEM;
+		engine->holes.list = list;
+		engine->holes.cap = cap;
+	}
+	list[engine->holes.num++] = place;
+	return 0;
+}
+
 int object_replay(struct engine *engine, const struct frame_view *frame)
 {
 	struct place sealed = frame->place;
 
+	if (frame->is_hole)
+		return hole_add(engine, sealed);
 	sealed.offset += FRAME_OBJECT_HEAD;
 	sealed.len -= FRAME_OBJECT_HEAD;
-	if (db_has(txn(engine), DB_OBJECTS, frame->payload, 32))
-		return 0;
 	return object_index(engine, frame->payload, frame->payload + 32, sealed);
 }
+
+/* ---- giving up */
+
+static int object_forget(struct engine *engine, const struct frame_freed *freed)
+{
+	struct place place;
+	const uint8_t *id;
+	size_t len;
+	int r;
+
+	r = object_place(engine, freed->id, &place);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (place.arena != freed->arena ||
+		place.offset != freed->offset + FRAME_HEAD_SIZE + FRAME_OBJECT_HEAD)
+		return 0;
+	engine->object_bytes -= place.len;
+	r = db_delete(txn(engine), DB_OBJECTS, freed->id, 32);
+	if (r < 0)
+		return r;
+	/* The tag may be another object's by now. */
+	r = db_get(txn(engine), DB_TAGS, freed->tag, 32, &id, &len);
+	if (r == 0 && len == 32 && memcmp(id, freed->id, 32) == 0)
+		r = db_delete(txn(engine), DB_TAGS, freed->tag, 32);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Holes are noted in the order of the log. */
+static void hole_named(struct engine *engine, const struct frame_freed *freed)
+{
+	struct place at = { .arena = freed->arena, .offset = freed->offset + FRAME_HEAD_SIZE };
+	size_t low = 0, high = engine->holes.num;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (arenas_is_before(engine->holes.list[mid], at))
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low < engine->holes.num && !arenas_is_before(at, engine->holes.list[low]))
+		engine->holes.list[low].len = 0;
+}
+
+int object_replay_freed(struct engine *engine, const struct frame_view *frame)
+{
+	int num = frame_freed_num(frame->payload, frame->place.len), i, r = 0;
+	struct frame_freed freed;
+
+	if (num < 0)
+		return num;
+	for (i = 0; r == 0 && i < num; i++) {
+		frame_freed_parse(frame->payload, i, &freed);
+		hole_named(engine, &freed);
+		r = object_forget(engine, &freed);
+	}
+	return r;
+}
+
+void object_holes_end(struct engine *engine)
+{
+	const struct place *hole;
+	size_t i;
+
+	for (i = 0; i < engine->holes.num; i++) {
+		hole = &engine->holes.list[i];
+		if (hole->len == 0)
+			continue;
+		engine->num_damaged++;
+		engine_log(engine, 3, "store: arena %u: the object at %llu is damaged", hole->arena,
+			(unsigned long long)hole->offset);
+	}
+	engine->holes.num = 0;
+}
+
+int object_free(struct engine *engine, const struct frame_freed *list, uint32_t num)
+{
+	struct arenas *a = &engine->arenas;
+	uint32_t i;
+	uint8_t *p;
+	int r;
+
+	if (num > (FRAME_LEN_MAX - FRAME_FREED_HEAD) / FRAME_FREED_SIZE)
+		return -E2BIG;
+	if (engine->is_broken)
+		return -EIO;
+	r = arenas_begin(a);
+	if (r < 0)
+		return r;
+	p = arenas_add(a, FRAME_FREED_HEAD + (size_t)num * FRAME_FREED_SIZE);
+	if (!p) {
+		arenas_cancel(a);
+		return -ENOMEM;
+	}
+	frame_freed_head_emit(num, p);
+	for (i = 0; i < num; i++)
+		frame_freed_emit(&list[i], p + FRAME_FREED_HEAD + (size_t)i * FRAME_FREED_SIZE);
+	for (i = 0; r == 0 && i < num; i++)
+		r = object_forget(engine, &list[i]);
+	if (r < 0)
+		return engine_undo(engine, r);
+	engine->ops++;
+	return arenas_end(a, FRAME_FREED, NULL);
+}
+
+int object_move(struct engine *engine, const struct sealed_object *object, const uint8_t *sealed)
+{
+	size_t len = object->place.len;
+	struct arenas *a = &engine->arenas;
+	struct place place;
+	uint8_t *p;
+	int r;
+
+	if (engine->is_broken)
+		return -EIO;
+	r = arenas_begin(a);
+	if (r < 0)
+		return r;
+	p = arenas_add(a, FRAME_OBJECT_HEAD + len);
+	if (!p) {
+		arenas_cancel(a);
+		return -ENOMEM;
+	}
+	memcpy(p, object->id, 32);
+	memcpy(p + 32, object->tag, 32);
+	memcpy(p + FRAME_OBJECT_HEAD, sealed, len);
+	place = arenas_next(a);
+	place.offset -= len;
+	place.len = (uint32_t)len;
+	r = object_index(engine, object->id, object->tag, place);
+	if (r < 0)
+		return engine_undo(engine, r);
+	engine->ops++;
+	return arenas_end(a, FRAME_OBJECT, NULL);
+}
+
+/* ---- putting and finding */
 
 /* What claims to be a manifest must say what it refers to: gc believes it. All else is opaque. */
 static bool object_is_sane(const uint8_t *sealed, size_t len)
@@ -113,17 +291,7 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 
 int engine_locate(struct engine *engine, const uint8_t id[32], struct place *ret)
 {
-	const uint8_t *row;
-	size_t len;
-	int r;
-
-	r = db_get(txn(engine), DB_OBJECTS, id, 32, &row, &len);
-	if (r < 0)
-		return r;
-	if (len != 16)
-		return -EUCLEAN;
-	*ret = (struct place){ le32_get(row), le32_get(row + 4), le64_get(row + 8) };
-	return 0;
+	return object_place(engine, id, ret);
 }
 
 int engine_have(struct engine *engine, const uint8_t tag[32], uint8_t ret_id[32])

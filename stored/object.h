@@ -6,7 +6,21 @@
 
 #include "stored/engine_state.h"
 
+/* The later frame of an id wins. A hole is noted: a FRAME_FREED must name it, or it is damage. */
 int object_replay(struct engine *engine, const struct frame_view *frame);
+int object_replay_freed(struct engine *engine, const struct frame_view *frame);
+/* Tells of the holes that nobody named, after all frames. */
+void object_holes_end(struct engine *engine);
+
+/*
+ * Gives objects up: a FRAME_FREED, and their rows go, but of an object whose row names another
+ * place, which is left. To be flushed as all changes. Only after an engine_checkpoint may the bytes
+ * be punched.
+ */
+int object_free(struct engine *engine, const struct frame_freed *list, uint32_t num);
+/* Puts a copy (its bytes verified by the caller) at the end; the row names that from now on. The
+ * old place is to be given up by object_free. */
+int object_move(struct engine *engine, const struct sealed_object *object, const uint8_t *sealed);
 /* After a failed change: takes back what was not flushed, makes room in the index. The error to
  * return: -ERESTART, or -EIO. */
 int engine_undo(struct engine *engine, int err);

@@ -113,8 +113,14 @@ static int replay_frame(void *arg, const struct frame_view *frame)
 		engine->ops++;
 		r = object_replay(engine, frame);
 		break;
+	case FRAME_FREED:
+		engine->ops++;
+		r = object_replay_freed(engine, frame);
+		break;
 	case FRAME_PULL_PART:
 		engine->ops++;
+		break;
+	case FRAME_END:
 		break;
 	case FRAME_PULL_CHANGES:
 		return parts_add(engine, frame->place);
@@ -184,6 +190,7 @@ static int replay_once(struct engine *engine)
 	engine->last_stamp_len = 0;
 	engine->num_moved = 0;
 	engine->parts.num = 0;
+	engine->holes.num = 0;
 	engine->ops = 0;
 	r = db_begin(engine->db);
 	if (r == 0)
@@ -199,9 +206,11 @@ static int replay_once(struct engine *engine)
 		replay_frame, replay_damage, engine);
 	engine->is_replaying = false;
 	engine->parts.num = 0;
-	if (r == 0)
-		volumes_prune(engine);
-	return r;
+	if (r < 0)
+		return r;
+	object_holes_end(engine);
+	volumes_prune(engine);
+	return 0;
 }
 
 int recover_replay(struct engine *engine)
