@@ -402,6 +402,13 @@ static int arena_finish(struct arenas *a)
 	return r < 0 ? r : arenas_sync(a);
 }
 
+int arenas_roll(struct arenas *a)
+{
+	int r = a->has_failed ? -EIO : arena_finish(a);
+
+	return r < 0 ? r : arena_create(a, last(a)->number + 1);
+}
+
 int arenas_begin(struct arenas *a)
 {
 	int r;
@@ -409,9 +416,7 @@ int arenas_begin(struct arenas *a)
 	if (a->has_failed)
 		return -EIO;
 	if (last(a)->has_ended || last(a)->size + a->len >= a->arena_size) {
-		r = arena_finish(a);
-		if (r == 0)
-			r = arena_create(a, last(a)->number + 1);
+		r = arenas_roll(a);
 		if (r < 0)
 			return r;
 	}

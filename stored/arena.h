@@ -88,6 +88,9 @@ uint8_t *arenas_payload(struct arenas *a, size_t *ret_len);
 int arenas_end(struct arenas *a, enum frame_type type, struct place *ret_place);
 void arenas_cancel(struct arenas *a);
 
+/* Begins a new arena now, flushing and syncing the last. */
+int arenas_roll(struct arenas *a);
+
 int arenas_flush(struct arenas *a);
 void arenas_drop(struct arenas *a); /* forgets what was not flushed */
 int arenas_sync(struct arenas *a);

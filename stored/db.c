@@ -37,6 +37,7 @@ static const char *const table_names[DB_NUM] = {
 	[DB_DEAD] = "dead",
 	[DB_LABELS] = "labels",
 	[DB_FALLEN] = "fallen",
+	[DB_GC] = "gc",
 };
 
 static int db_error(int code)

@@ -36,6 +36,7 @@ enum db_table {
 	DB_DEAD,
 	DB_LABELS,
 	DB_FALLEN,
+	DB_GC,
 	DB_NUM,
 };
 

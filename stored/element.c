@@ -3,6 +3,7 @@
 #include "stored/crc32c.h"
 #include "stored/engine_state.h"
 #include "stored/fallen.h"
+#include "stored/gc_state.h"
 #include "stored/rows.h"
 #include "tree/view.h"
 
@@ -411,6 +412,8 @@ int reg_write(struct engine *engine, struct volume *vol, bool aside, const struc
 
 	if (old->num == 0 && new->num == 0)
 		return 0;
+	gc_note_register(engine, old);
+	gc_note_register(engine, new);
 	row_record(&k, space, key);
 	if (new->num > 0) {
 		r = reg_emit(engine, new, &len);

@@ -3,6 +3,7 @@
 #include "stored/change.h"
 #include "stored/engine_state.h"
 #include "stored/format.h"
+#include "stored/gc.h"
 #include "stored/recover.h"
 #include "stored/reserve.h"
 #include "stored/rows.h"
@@ -209,6 +210,7 @@ int engine_open(struct engine **ret, const struct engine_options *options)
 
 void engine_abandon(struct engine *engine)
 {
+	gc_end(engine);
 	while (engine->serves)
 		engine_serve_end(engine->serves);
 	for (size_t i = 0; i < engine->num_volumes; i++)

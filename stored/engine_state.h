@@ -14,6 +14,7 @@
 #include "stored/engine.h"
 #include "tree/merge.h"
 
+struct gc;
 struct pull;
 struct sealer;
 struct serve;
@@ -58,6 +59,7 @@ struct engine {
 	bool is_broken; /* only closing is left */
 	uint64_t num_damaged;
 	struct serve *serves;
+	struct gc *gc; /* NULL: no collection runs */
 	uint64_t next_handle;
 	/* Scratch of reg_write and change_*: too large for a stack, and never nested. */
 	struct reg old, new;

@@ -1,6 +1,7 @@
 #include "stored/object.h"
 
 #include "cas/object.h"
+#include "stored/gc_state.h"
 #include "stored/intake.h"
 #include "stored/rows.h"
 
@@ -24,25 +25,59 @@ int engine_undo(struct engine *engine, int err)
 	return -EIO;
 }
 
-/* Where the row of an object says that it is; -ENOENT. */
-static int object_place(struct engine *engine, const uint8_t id[32], struct place *ret)
+#define LEAF_BIT 0x80000000u
+
+int object_row_parse(const uint8_t *value, size_t len, struct object_row *ret)
+{
+	uint32_t bytes;
+
+	if (len != 16)
+		return -EUCLEAN;
+	bytes = le32_get(value + 4);
+	ret->place = (struct place){ le32_get(value), bytes & ~LEAF_BIT, le64_get(value + 8) };
+	ret->is_leaf = bytes & LEAF_BIT;
+	return 0;
+}
+
+static int object_row(struct engine *engine, const uint8_t id[32], struct object_row *ret)
 {
 	const uint8_t *row;
 	size_t len;
 	int r;
 
 	r = db_get(txn(engine), DB_OBJECTS, id, 32, &row, &len);
-	if (r < 0)
-		return r;
-	if (len != 16)
-		return -EUCLEAN;
-	*ret = (struct place){ le32_get(row), le32_get(row + 4), le64_get(row + 8) };
-	return 0;
+	return r < 0 ? r : object_row_parse(row, len, ret);
 }
 
-static int object_index(
-	struct engine *engine, const uint8_t *id, const uint8_t *tag, struct place sealed)
+bool object_is_leaf(struct engine *engine, const uint8_t id[32])
 {
+	struct object_row row;
+
+	return object_row(engine, id, &row) == 0 && row.is_leaf;
+}
+
+/* Where the row of an object says that it is; -ENOENT. */
+static int object_place(struct engine *engine, const uint8_t id[32], struct place *ret)
+{
+	struct object_row row;
+	int r = object_row(engine, id, &row);
+
+	if (r == 0)
+		*ret = row.place;
+	return r;
+}
+
+static bool is_manifest(const uint8_t *sealed, size_t len)
+{
+	return len >= CAS_OBJECT_HEADER && memcmp(sealed, "BZO1", 4) == 0 &&
+	       sealed[6] == CAS_TYPE_MANIFEST;
+}
+
+/* A manifest never has a tag; without one it is as the caller knows. */
+static int object_index(struct engine *engine, const uint8_t *id, const uint8_t *tag,
+	struct place sealed, bool is_leaf)
+{
+	bool has_tag = memcmp(tag, zero_tag, 32) != 0;
 	struct place old;
 	uint8_t row[16];
 	int r;
@@ -53,10 +88,10 @@ static int object_index(
 	else if (r != -ENOENT)
 		return r;
 	le32_put(row, sealed.arena);
-	le32_put(row + 4, sealed.len);
+	le32_put(row + 4, sealed.len | (is_leaf || has_tag ? LEAF_BIT : 0));
 	le64_put(row + 8, sealed.offset);
 	r = db_put(txn(engine), DB_OBJECTS, id, 32, row, sizeof(row));
-	if (r == 0 && memcmp(tag, zero_tag, 32) != 0)
+	if (r == 0 && has_tag)
 		r = db_put(txn(engine), DB_TAGS, tag, 32, id, 32);
 	engine->object_bytes += sealed.len;
 	return r;
@@ -87,14 +122,15 @@ int object_replay(struct engine *engine, const struct frame_view *frame)
 		return hole_add(engine, sealed);
 	sealed.offset += FRAME_OBJECT_HEAD;
 	sealed.len -= FRAME_OBJECT_HEAD;
-	return object_index(engine, frame->payload, frame->payload + 32, sealed);
+	/* Of a sealed arena the footer is read and not the object. */
+	return object_index(engine, frame->payload, frame->payload + 32, sealed, false);
 }
 
 /* ---- giving up */
 
 static int object_forget(struct engine *engine, const struct frame_freed *freed)
 {
-	struct place place;
+	struct place place = { 0 };
 	const uint8_t *id;
 	size_t len;
 	int r;
@@ -145,6 +181,8 @@ int object_replay_freed(struct engine *engine, const struct frame_view *frame)
 		frame_freed_parse(frame->payload, i, &freed);
 		hole_named(engine, &freed);
 		r = object_forget(engine, &freed);
+		if (r == 0)
+			r = gc_note_freed(engine, &freed);
 	}
 	return r;
 }
@@ -187,8 +225,11 @@ int object_free(struct engine *engine, const struct frame_freed *list, uint32_t 
 	frame_freed_head_emit(num, p);
 	for (i = 0; i < num; i++)
 		frame_freed_emit(&list[i], p + FRAME_FREED_HEAD + (size_t)i * FRAME_FREED_SIZE);
-	for (i = 0; r == 0 && i < num; i++)
+	for (i = 0; r == 0 && i < num; i++) {
 		r = object_forget(engine, &list[i]);
+		if (r == 0)
+			r = gc_note_freed(engine, &list[i]);
+	}
 	if (r < 0)
 		return engine_undo(engine, r);
 	engine->ops++;
@@ -199,7 +240,7 @@ int object_move(struct engine *engine, const struct sealed_object *object, const
 {
 	size_t len = object->place.len;
 	struct arenas *a = &engine->arenas;
-	struct place place;
+	struct place place = { 0 };
 	uint8_t *p;
 	int r;
 
@@ -219,7 +260,7 @@ int object_move(struct engine *engine, const struct sealed_object *object, const
 	place = arenas_next(a);
 	place.offset -= len;
 	place.len = (uint32_t)len;
-	r = object_index(engine, object->id, object->tag, place);
+	r = object_index(engine, object->id, object->tag, place, !is_manifest(sealed, len));
 	if (r < 0)
 		return engine_undo(engine, r);
 	engine->ops++;
@@ -235,8 +276,7 @@ static bool object_is_sane(const uint8_t *sealed, size_t len)
 	size_t num;
 	int r;
 
-	if (len < CAS_OBJECT_HEADER || memcmp(sealed, "BZO1", 4) != 0 ||
-		sealed[6] != CAS_TYPE_MANIFEST)
+	if (!is_manifest(sealed, len))
 		return true;
 	r = cas_object_refs(sealed, len, &ids, &num);
 	return r == 0 || r == -ENODATA;
@@ -247,6 +287,7 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 {
 	struct arenas *a = &engine->arenas;
 	struct place place;
+	bool is_leaf;
 	uint8_t *p;
 	int r;
 
@@ -264,7 +305,8 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 	}
 	/* Copied first and hashed as copied: the source may be shared memory. */
 	memcpy(p + 64, sealed, len);
-	memcpy(p + 32, tag ? tag : zero_tag, 32);
+	is_leaf = !is_manifest(p + 64, len);
+	memcpy(p + 32, tag && is_leaf ? tag : zero_tag, 32);
 	r = object_is_sane(p + 64, len) ? digest_of(engine->digest, p + 64, len, p) : -EBADMSG;
 	if (r < 0) {
 		arenas_cancel(a);
@@ -272,8 +314,9 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 	}
 	memcpy(ret_id, p, 32);
 	if (db_has(txn(engine), DB_OBJECTS, ret_id, 32)) {
-		r = 0;
-		if (tag && memcmp(tag, zero_tag, 32) != 0 &&
+		r = gc_promise(engine, ret_id);
+		tag = p + 32;
+		if (r == 0 && memcmp(tag, zero_tag, 32) != 0 &&
 			!db_has(txn(engine), DB_TAGS, p + 32, 32))
 			r = db_put(txn(engine), DB_TAGS, p + 32, 32, ret_id, 32);
 		arenas_cancel(a);
@@ -282,11 +325,14 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 	place = arenas_next(a);
 	place.offset -= len;
 	place.len = (uint32_t)len;
-	r = object_index(engine, ret_id, p + 32, place);
+	r = object_index(engine, ret_id, p + 32, place, is_leaf);
 	if (r < 0)
 		return engine_undo(engine, r);
 	engine->ops++;
-	return arenas_end(a, FRAME_OBJECT, NULL);
+	r = arenas_end(a, FRAME_OBJECT, NULL);
+	if (r == 0)
+		gc_note_object(engine, ret_id, is_leaf);
+	return r;
 }
 
 int engine_locate(struct engine *engine, const uint8_t id[32], struct place *ret)
@@ -301,9 +347,14 @@ int engine_have(struct engine *engine, const uint8_t tag[32], uint8_t ret_id[32]
 	int r;
 
 	r = db_get(txn(engine), DB_TAGS, tag, 32, &row, &len);
-	if (r == 0)
-		memcpy(ret_id, row, 32);
-	return r;
+	if (r < 0)
+		return r;
+	memcpy(ret_id, row, 32);
+	/* A second tag of an object outlives it. */
+	r = db_has(txn(engine), DB_OBJECTS, ret_id, 32) ? gc_promise(engine, ret_id) : -ENOENT;
+	if (r < 0)
+		memset(ret_id, 0, 32);
+	return r == -EOVERFLOW ? engine_undo(engine, r) : r;
 }
 
 int engine_read_object(

@@ -6,6 +6,14 @@
 
 #include "stored/engine_state.h"
 
+/* A row of `objects`. */
+struct object_row {
+	struct place place;
+	bool is_leaf; /* known to refer to nothing; a row from before does not say so */
+};
+int object_row_parse(const uint8_t *value, size_t len, struct object_row *ret);
+bool object_is_leaf(struct engine *engine, const uint8_t id[32]);
+
 /* The later frame of an id wins. A hole is noted: a FRAME_FREED must name it, or it is damage. */
 int object_replay(struct engine *engine, const struct frame_view *frame);
 int object_replay_freed(struct engine *engine, const struct frame_view *frame);

@@ -7,7 +7,8 @@
  * meta      "checkpoint"                       -> u32 version | u32 arena | u64 offset | u64
  * sequence "vol" vol                          -> volume state (stored/volume.c) "objects" -> u64
  * bytes of all objects settings  u8 kind ...                        -> stored/settings.h objects
- * id[32]                             -> u32 arena | u32 sealed length | u64 offset tags tag[32] ->
+ * id[32]                             -> u32 arena | u32 sealed length, top bit: refers to nothing |
+ * u64 offset tags tag[32] ->
  * id[32] records   space unit[9] kind (tag[16])       -> elements of a register (stored/element.h)
  * names     vol parent tag[8] lid              -> nothing   every link element below parent
  * dirs      vol parent lid                     -> nothing   the same by link id
@@ -16,7 +17,8 @@
  * links stamps    vol replica epoch unit[9]          -> nothing   units with an element of that
  * stamp dead      vol unit[9] replica                -> u64 epoch the log of deletions
  * (tree/delta.h) labels    vol replica epoch unit[9]          -> nothing   the same by label fallen
- * vol oid                            -> nothing   directories shown in the root (tree/view.h)
+ * vol oid                            -> nothing   directories shown in the root (tree/view.h) gc
+ * u8 kind ...                        -> notes of the collector (stored/gc_state.h)
  */
 #ifndef BAZIL_STORED_ROWS_H
 #define BAZIL_STORED_ROWS_H

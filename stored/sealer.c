@@ -126,6 +126,20 @@ void sealer_run(struct engine *engine)
 	begin(engine, s, arena);
 }
 
+bool sealer_is_due(const struct engine *engine, uint32_t number)
+{
+	const struct arenas *a = &engine->arenas;
+	const struct sealer *s = engine->sealer;
+	size_t i;
+
+	if (s && !s->has_thread && engine->io->now(engine->io->ctx) < s->pause_until)
+		return false;
+	for (i = 0; i + 1 < a->num; i++)
+		if (a->list[i].number == number)
+			return !a->list[i].is_sealed && !a->list[i].is_left;
+	return false;
+}
+
 void sealer_stop(struct engine *engine)
 {
 	struct sealer *s = engine->sealer;

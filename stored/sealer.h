@@ -6,10 +6,15 @@
 #ifndef BAZIL_STORED_SEALER_H
 #define BAZIL_STORED_SEALER_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct engine;
 
 /* Notes what is done, begins the next. */
 void sealer_run(struct engine *engine);
+/* Whether this arena is being sealed, or will be soon. */
+bool sealer_is_due(const struct engine *engine, uint32_t number);
 /* Ends the thread, its work half done if need be. */
 void sealer_stop(struct engine *engine);
 

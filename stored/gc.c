@@ -1,0 +1,175 @@
+#include "stored/gc.h"
+
+#include "cas/object.h"
+#include "stored/gc_state.h"
+#include "stored/object.h"
+#include "stored/rows.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct gc *gc_new(struct engine *engine, const struct gc_options *options)
+{
+	struct gc *gc = calloc(1, sizeof(*gc));
+
+	if (!gc)
+		return NULL;
+	gc->options = *options;
+	if (gc->options.rows == 0 || gc->options.rows > GC_ROWS_MAX)
+		gc->options.rows = GC_ROWS_MAX;
+	gc->object = malloc(CAS_OBJECT_MAX);
+	gc->now = engine->io->now(engine->io->ctx);
+	if (!gc->object ||
+		gc_table_init(&gc->table, (size_t)db_rows(txn(engine), DB_OBJECTS)) < 0) {
+		free(gc->object);
+		free(gc);
+		return NULL;
+	}
+	return gc;
+}
+
+int gc_begin(struct engine *engine, const struct gc_options *options)
+{
+	struct arenas *a = &engine->arenas;
+	struct gc *gc;
+	int r;
+
+	if (engine->gc)
+		return -EBUSY;
+	if (engine->is_broken)
+		return -EIO;
+	r = engine_flush(engine);
+	if (r == 0 && options->roll > 0 && !options->is_dry &&
+		arenas_position(a).offset >= options->roll)
+		r = arenas_roll(a);
+	if (r < 0)
+		return r;
+	gc = gc_new(engine, options);
+	if (!gc)
+		return -ENOMEM;
+	gc->tail = arenas_position(a).arena;
+	gc->report.expect = db_rows(txn(engine), DB_OBJECTS) * 2 + db_rows(txn(engine), DB_RECORDS);
+	engine->gc = gc;
+	r = gc_peers_load(engine, gc);
+	if (r < 0)
+		gc_end(engine);
+	return r;
+}
+
+void gc_end(struct engine *engine)
+{
+	struct gc *gc = engine->gc;
+
+	if (!gc)
+		return;
+	engine->gc = NULL;
+	gc_table_release(&gc->table);
+	free(gc->stack);
+	free(gc->object);
+	free(gc->victims);
+	free(gc->peers);
+	free(gc);
+}
+
+const struct gc_report *gc_report(const struct engine *engine)
+{
+	return engine->gc ? &engine->gc->report : NULL;
+}
+
+static int known_row(struct engine *engine, uint64_t values[3])
+{
+	const uint8_t *row;
+	size_t len;
+	int r;
+
+	memset(values, 0, 3 * sizeof(*values));
+	r = db_get(txn(engine), DB_GC, "s", 1, &row, &len);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	for (size_t i = 0; len == 24 && i < 3; i++)
+		values[i] = le64_get(row + 8 * i);
+	return 0;
+}
+
+/* The collection is complete. */
+static int finish(struct engine *engine, struct gc *gc)
+{
+	uint64_t values[3];
+	uint8_t row[24];
+	int r;
+
+	if (gc->options.is_dry)
+		return 0;
+	r = known_row(engine, values);
+	if (r < 0)
+		return r;
+	le64_put(row, gc->now);
+	le64_put(row + 8, values[1] + gc->report.freed.objects);
+	le64_put(row + 16, values[2] + gc->report.freed.bytes);
+	r = db_put(txn(engine), DB_GC, "s", 1, row, sizeof(row));
+	engine->ops++;
+	return r;
+}
+
+int gc_known(struct engine *engine, struct gc_known *ret)
+{
+	uint64_t values[3];
+	int r = known_row(engine, values);
+
+	*ret = (struct gc_known){ values[0], values[1], values[2], 0 };
+	/* The few rows of other kinds do not matter to who asks. */
+	ret->noted = db_rows(txn(engine), DB_GC);
+	return r;
+}
+
+/* A pull that runs has records staged whose objects may be here already: it ends first. */
+static bool is_pulling(const struct engine *engine)
+{
+	for (size_t i = 0; i < engine->num_volumes; i++)
+		if (engine->volumes[i]->pull)
+			return true;
+	return false;
+}
+
+static int phase_step(struct engine *engine, struct gc *gc)
+{
+	switch (gc->phase) {
+	case GC_TABLE:
+	case GC_LIVE:
+	case GC_HISTORY:
+		return gc_mark_step(engine, gc);
+	case GC_NOTES:
+	case GC_VERDICT:
+		/* What was promised since is marked before anything is judged. */
+		if (gc->num_stack > 0)
+			return gc_mark_step(engine, gc);
+		if (is_pulling(engine))
+			return 1;
+		return gc->phase == GC_NOTES ? gc_notes_step(engine, gc)
+					     : gc_verdict_step(engine, gc);
+	case GC_PUNCH:
+		return gc_punch_step(engine, gc);
+	case GC_DONE:
+		break;
+	}
+	return finish(engine, gc);
+}
+
+int gc_step(struct engine *engine)
+{
+	struct gc *gc = engine->gc;
+	int r;
+
+	if (!gc)
+		return -EINVAL;
+	if (engine->is_broken)
+		return -EIO;
+	if (gc->failed < 0)
+		return gc->failed;
+	r = phase_step(engine, gc);
+	/* The map of the index is full: it grows, the work is done again from the start. */
+	if (r == -EOVERFLOW)
+		r = engine_undo(engine, r);
+	return r;
+}

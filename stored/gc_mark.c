@@ -1,0 +1,252 @@
+#include "cas/object.h"
+#include "stored/gc_state.h"
+#include "stored/object.h"
+#include "stored/rows.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WALK_STEP 16 /* manifests */
+
+static int push(struct gc *gc, const uint8_t id[32])
+{
+	if (gc->num_stack == gc->cap_stack) {
+		size_t cap = gc->cap_stack ? 2 * gc->cap_stack : 1024;
+		void *stack =
+			cap <= GC_STACK_MAX ? realloc(gc->stack, cap * sizeof(*gc->stack)) : NULL;
+
+		if (!stack)
+			return -ENOMEM;
+		gc->stack = stack;
+		gc->cap_stack = cap;
+	}
+	memcpy(gc->stack[gc->num_stack++], id, 32);
+	return 0;
+}
+
+static int mark(struct gc *gc, const uint8_t id[32])
+{
+	if (!gc_table_mark(&gc->table, id, gc->phase <= GC_LIVE))
+		return 0;
+	return push(gc, id);
+}
+
+static int mark_refs(struct gc *gc, const uint8_t *ids, size_t num)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < num; i++)
+		r = mark(gc, ids + 32 * i);
+	return r;
+}
+
+/* The clear part of an element says what it refers to, near or far. */
+static int mark_element(struct gc *gc, const struct element *e)
+{
+	return mark_refs(gc, e->raw + TREE_RECORD_HEAD, e->raw[3]);
+}
+
+static int mark_register(struct gc *gc, const struct reg *reg)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < reg->num; i++)
+		r = mark_element(gc, &reg->e[i]);
+	return r;
+}
+
+/* ---- hooks */
+
+static void hook(struct gc *gc, int r)
+{
+	if (r < 0 && gc->failed == 0)
+		gc->failed = r;
+}
+
+/* While the objects are numbered nothing can be marked: it waits on the stack. */
+static void promise_now(struct gc *gc, const uint8_t id[32])
+{
+	if (gc->phase == GC_TABLE)
+		hook(gc, push(gc, id));
+	else if (gc->phase <= GC_VERDICT)
+		hook(gc, mark(gc, id));
+}
+
+int gc_promise(struct engine *engine, const uint8_t id[32])
+{
+	uint8_t key[33] = { 'd' };
+	int r;
+
+	if (engine->gc)
+		promise_now(engine->gc, id);
+	memcpy(key + 1, id, 32);
+	r = db_delete(txn(engine), DB_GC, key, sizeof(key));
+	return r == -ENOENT ? 0 : r;
+}
+
+void gc_note_register(struct engine *engine, const struct reg *reg)
+{
+	struct gc *gc = engine->gc;
+
+	for (size_t i = 0; gc && i < reg->num; i++)
+		for (size_t n = 0; n < reg->e[i].raw[3]; n++)
+			promise_now(gc, reg->e[i].raw + TREE_RECORD_HEAD + 32 * n);
+}
+
+void gc_note_object(struct engine *engine, const uint8_t id[32], bool is_leaf)
+{
+	struct gc *gc = engine->gc;
+
+	/* It is in an arena that is not looked at, but its children need not be. */
+	if (gc && !is_leaf && gc->phase <= GC_VERDICT)
+		hook(gc, push(gc, id));
+}
+
+/* ---- numbering */
+
+static int start_iter(struct engine *engine, struct gc *gc, struct db_iter *it, enum db_table table)
+{
+	int r = db_iter_first(
+		it, txn(engine), table, "", 0, gc->at_len ? gc->at : NULL, gc->at_len);
+
+	if (r == 1 && it->key_len == gc->at_len && memcmp(it->key, gc->at, gc->at_len) == 0)
+		r = db_iter_next(it);
+	return r;
+}
+
+static void keep_at(struct gc *gc, const struct db_iter *it)
+{
+	memcpy(gc->at, it->key, it->key_len);
+	gc->at_len = it->key_len;
+	gc->report.done++;
+}
+
+static int table_step(struct engine *engine, struct gc *gc)
+{
+	struct object_row row;
+	struct db_iter it;
+	int r, i;
+
+	r = start_iter(engine, gc, &it, DB_OBJECTS);
+	for (i = 0; r == 1 && i < (int)gc->options.rows; i++) {
+		if (it.key_len != 32 || object_row_parse(it.value, it.value_len, &row) < 0)
+			r = -EUCLEAN;
+		else if ((r = gc_table_add(&gc->table, it.key, row.is_leaf)) == 0) {
+			keep_at(gc, &it);
+			r = db_iter_next(&it);
+		}
+	}
+	db_iter_close(&it);
+	if (r != 0)
+		return r;
+	gc_table_end(&gc->table);
+	gc->phase = GC_LIVE;
+	gc->at_len = 0;
+	return 1;
+}
+
+/* ---- walking manifests */
+
+static void is_old(struct gc *gc, struct place place)
+{
+	if (arenas_is_before(gc->old, place))
+		gc->old = place;
+}
+
+static int walk_one(struct engine *engine, struct gc *gc, const uint8_t id[32])
+{
+	const uint8_t *refs;
+	struct place place;
+	size_t num;
+	int r;
+
+	r = engine_locate(engine, id, &place);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r; /* far, and so is what is below it */
+	if (place.len > CAS_OBJECT_MAX)
+		return 0;
+	/* What is buffered can be read only when it is written. */
+	if (engine->arenas.len > 0) {
+		r = engine_flush(engine);
+		if (r < 0)
+			return r;
+	}
+	r = engine_read_object(engine, id, place, gc->object);
+	if (r == -EBADMSG || r == -ENODATA || r == -EIO) {
+		memcpy(gc->report.damaged, id, 32);
+		return -EBADMSG;
+	}
+	if (r < 0)
+		return r;
+	r = cas_object_refs(gc->object, place.len, &refs, &num);
+	if (r == -ENODATA) {
+		is_old(gc, place);
+		return 0;
+	}
+	/* No manifest: all other objects refer to nothing. */
+	return r < 0 ? 0 : mark_refs(gc, refs, num);
+}
+
+/* A promise made while the objects were numbered is on the stack unmarked. */
+static int walk_step(struct engine *engine, struct gc *gc)
+{
+	uint8_t id[32];
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < WALK_STEP && gc->num_stack > 0; i++) {
+		memcpy(id, gc->stack[--gc->num_stack], sizeof(id));
+		gc_table_mark(&gc->table, id, gc->phase <= GC_LIVE);
+		if (object_is_leaf(engine, id))
+			continue;
+		r = walk_one(engine, gc, id);
+	}
+	return r < 0 ? r : 1;
+}
+
+/* ---- roots */
+
+static int live_row(struct gc *gc, struct engine *engine, const struct db_iter *it)
+{
+	int r = reg_parse(&engine->old, it->value, it->value_len);
+
+	return r < 0 ? r : mark_register(gc, &engine->old);
+}
+
+static int live_step(struct engine *engine, struct gc *gc)
+{
+	struct db_iter it;
+	int r, i;
+
+	r = start_iter(engine, gc, &it, DB_RECORDS);
+	for (i = 0; r == 1 && i < (int)gc->options.rows && gc->num_stack == 0; i++) {
+		r = live_row(gc, engine, &it);
+		if (r == 0) {
+			keep_at(gc, &it);
+			r = db_iter_next(&it);
+		}
+	}
+	db_iter_close(&it);
+	if (r != 0 || gc->num_stack > 0)
+		return r < 0 ? r : 1;
+	gc->phase = GC_HISTORY;
+	gc->at_len = 0;
+	return 1;
+}
+
+static int history_step(struct engine *engine, struct gc *gc)
+{
+	gc->phase = gc->options.is_dry ? GC_VERDICT : GC_NOTES;
+	gc->at_len = 0;
+	return 1;
+}
+
+int gc_mark_step(struct engine *engine, struct gc *gc)
+{
+	if (gc->phase == GC_TABLE)
+		return table_step(engine, gc);
+	/* First what was reached already: so the stack stays small. */
+	if (gc->num_stack > 0)
+		return walk_step(engine, gc);
+	return gc->phase == GC_LIVE ? live_step(engine, gc) : history_step(engine, gc);
+}

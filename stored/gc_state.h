@@ -1,0 +1,88 @@
+/*
+ * A collection at work; for the files of gc, and its hooks in the rest of the engine.
+ *
+ * Rows of the table `gc`, none of them in the log (a lost index only makes garbage wait longer):
+ *   'd' id[32]                -> u64 ns since 1970: found dead first
+ *   'h' u32be arena u64be offset -> u32 len    an OBJECT frame, freed and not punched yet
+ *   'p' peer[32] u32be volume -> u64 time up to which it has pulled | u64 time, u64 epoch it was
+ *                                served last
+ *   's'                       -> u64 end of the last collection | u64 objects, u64 bytes freed ever
+ */
+#ifndef BAZIL_STORED_GC_STATE_H
+#define BAZIL_STORED_GC_STATE_H
+
+#include "stored/engine_state.h"
+#include "stored/gc.h"
+#include "stored/gc_table.h"
+
+#define GC_STACK_MAX (1u << 20)
+#define GC_ROWS_MAX  1000 /* rows of a table in one step */
+
+/* In the order in which they run. */
+enum gc_phase {
+	GC_TABLE,   /* numbering the objects */
+	GC_LIVE,    /* marking from registers */
+	GC_HISTORY, /* marking from history */
+	GC_NOTES,   /* forgetting the notes about what was reached */
+	GC_VERDICT, /* looking at every object */
+	GC_PUNCH,
+	GC_DONE,
+};
+
+struct gc_peer {
+	uint8_t key[32];
+	uint64_t passed; /* the oldest of its volumes */
+};
+
+struct gc_victim {
+	uint8_t id[32];
+	struct place place;
+};
+
+struct gc {
+	struct gc_options options;
+	struct gc_report report;
+	enum gc_phase phase;
+	uint32_t tail; /* objects from this arena on are not looked at */
+	struct gc_table table;
+	/* Where a phase goes on in its table: the last key seen. */
+	uint8_t at[DB_KEY_MAX];
+	size_t at_len;
+	/* Ids whose references are to be marked. */
+	uint8_t (*stack)[32];
+	size_t num_stack, cap_stack;
+	int failed;	  /* of a hook, told by the next step */
+	struct place old; /* everything before it stays: a manifest of version 1 lies there */
+	uint8_t *object;  /* of CAS_OBJECT_MAX bytes */
+	struct gc_victim *victims;
+	size_t num_victims;
+	struct gc_peer *peers;
+	size_t num_peers;
+	uint64_t now;
+};
+
+/* ---- hooks */
+
+/* These objects are going to be referred to: somebody was told that they are here. */
+int gc_promise(struct engine *engine, const uint8_t id[32]);
+/* Elements are written, or leave a register. */
+void gc_note_register(struct engine *engine, const struct reg *reg);
+/* An object is given up, now or while replaying: its bytes are to be punched. */
+int gc_note_freed(struct engine *engine, const struct frame_freed *freed);
+/* An object was put that was not there. */
+void gc_note_object(struct engine *engine, const uint8_t id[32], bool is_leaf);
+
+/* ---- stored/gc_mark.c */
+int gc_mark_step(struct engine *engine, struct gc *gc);
+
+/* ---- stored/gc_sweep.c */
+int gc_notes_step(struct engine *engine, struct gc *gc);
+int gc_verdict_step(struct engine *engine, struct gc *gc);
+int gc_punch_step(struct engine *engine, struct gc *gc);
+
+/* ---- stored/gc_peers.c */
+int gc_peers_load(struct engine *engine, struct gc *gc);
+/* A peer holds what was found dead at this time. Notes it in the report. */
+bool gc_peers_hold(struct gc *gc, uint64_t dead);
+
+#endif

@@ -1,0 +1,378 @@
+#include "stored/gc_state.h"
+#include "stored/object.h"
+#include "stored/rows.h"
+#include "stored/sealer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VICTIMS_MAX 4096 /* objects of one FRAME_FREED */
+#define PUNCH_STEP  128
+#define BLOCK	    4096u
+#define FRAME_SKIP  (FRAME_HEAD_SIZE + FRAME_OBJECT_HEAD) /* from a frame to its sealed bytes */
+#define SECOND_NS   UINT64_C(1000000000)
+
+static void count(struct gc_count *count, uint64_t bytes)
+{
+	count->objects++;
+	count->bytes += bytes;
+}
+
+/* ---- notes */
+
+static void note_key(uint8_t key[33], const uint8_t id[32])
+{
+	key[0] = 'd';
+	memcpy(key + 1, id, 32);
+}
+
+/* When it was found dead first; 0: never. */
+static int note_get(struct engine *engine, const uint8_t id[32], uint64_t *ret)
+{
+	const uint8_t *row;
+	uint8_t key[33];
+	size_t len;
+	int r;
+
+	*ret = 0;
+	note_key(key, id);
+	r = db_get(txn(engine), DB_GC, key, sizeof(key), &row, &len);
+	if (r == 0 && len == 8)
+		*ret = le64_get(row);
+	return r == -ENOENT ? 0 : r;
+}
+
+int gc_notes_step(struct engine *engine, struct gc *gc)
+{
+	uint8_t(*gone)[33] = malloc(GC_ROWS_MAX * sizeof(*gone));
+	size_t num = 0, seen = 0, i;
+	struct db_iter it;
+	bool end;
+	int r;
+
+	if (!gone)
+		return -ENOMEM;
+	r = db_iter_first(&it, txn(engine), DB_GC, "d", 1, gc->at_len ? gc->at : NULL, gc->at_len);
+	for (; r == 1 && seen < gc->options.rows; seen++) {
+		int bits = it.key_len == 33 ? gc_table_bits(&gc->table, it.key + 1) : -1;
+
+		if ((bits < 0 || bits & GC_BIT_MARKED) && it.key_len == 33)
+			memcpy(gone[num++], it.key, 33);
+		memcpy(gc->at, it.key, it.key_len);
+		gc->at_len = it.key_len;
+		r = db_iter_next(&it);
+	}
+	end = r == 0;
+	db_iter_close(&it);
+	for (i = 0; r >= 0 && i < num; i++) {
+		r = db_delete(txn(engine), DB_GC, gone[i], 33);
+		engine->ops++;
+	}
+	free(gone);
+	if (r < 0)
+		return r;
+	if (end) {
+		gc->phase = GC_VERDICT;
+		gc->at_len = 0;
+	} else if (gc->at_len < sizeof(gc->at)) {
+		gc->at[gc->at_len++] = 0; /* behind the last one */
+	}
+	return 1;
+}
+
+/* ---- judging */
+
+struct dead {
+	uint8_t id[32];
+	struct place place;
+};
+
+static int victim_add(struct gc *gc, const struct dead *dead)
+{
+	if (!gc->victims) {
+		gc->victims = malloc((VICTIMS_MAX + GC_ROWS_MAX) * sizeof(*gc->victims));
+		if (!gc->victims)
+			return -ENOMEM;
+	}
+	memcpy(gc->victims[gc->num_victims].id, dead->id, 32);
+	gc->victims[gc->num_victims++].place = dead->place;
+	return 0;
+}
+
+/* An object that nothing reached and that may go. */
+static int judge(struct engine *engine, struct gc *gc, const struct dead *dead)
+{
+	uint64_t first, grace = gc->options.grace_s * SECOND_NS;
+	uint8_t key[33], row[8];
+	int r;
+
+	r = note_get(engine, dead->id, &first);
+	if (r < 0)
+		return r;
+	if (gc->options.is_single)
+		first = gc->now;
+	if (first == 0 || !gc->options.is_final || first > gc->now || gc->now - first < grace) {
+		uint64_t until = (first ? first : gc->now) + grace;
+
+		count(&gc->report.noted, dead->place.len);
+		if (gc->report.grace_until == 0 || until < gc->report.grace_until)
+			gc->report.grace_until = until;
+		if (first != 0 || gc->options.is_dry)
+			return 0;
+		note_key(key, dead->id);
+		le64_put(row, gc->now);
+		engine->ops++;
+		return db_put(txn(engine), DB_GC, key, sizeof(key), row, sizeof(row));
+	}
+	if (gc_peers_hold(gc, first)) {
+		count(&gc->report.peers, dead->place.len);
+		return 0;
+	}
+	if (gc->options.is_dry) {
+		count(&gc->report.freed, dead->place.len);
+		return 0;
+	}
+	return victim_add(gc, dead);
+}
+
+/* Counts an object; true: it is one to be judged. */
+static bool look(struct gc *gc, const uint8_t id[32], const struct object_row *row)
+{
+	struct gc_report *report = &gc->report;
+	int bits = gc_table_bits(&gc->table, id);
+
+	count(&report->all, row->place.len);
+	if (bits < 0 || bits & GC_BIT_LIVE)
+		count(&report->live, row->place.len);
+	else if (bits & GC_BIT_MARKED)
+		count(&report->history, row->place.len);
+	else if (row->place.arena >= gc->tail)
+		count(&report->tail, row->place.len);
+	else if (arenas_is_before(row->place, gc->old))
+		count(&report->old, row->place.len);
+	else
+		return true;
+	return false;
+}
+
+/* ---- freeing */
+
+static int victim_compare(const void *x, const void *y)
+{
+	const struct gc_victim *a = x, *b = y;
+
+	if (arenas_is_before(a->place, b->place))
+		return -1;
+	return arenas_is_before(b->place, a->place);
+}
+
+static void hole_key(uint8_t key[13], uint32_t arena, uint64_t offset)
+{
+	key[0] = 'h';
+	be32_put(key + 1, arena);
+	be64_put(key + 5, offset);
+}
+
+int gc_note_freed(struct engine *engine, const struct frame_freed *freed)
+{
+	uint8_t key[33], len[4];
+	int r;
+
+	if (freed->len < FRAME_OBJECT_HEAD)
+		return -EBADMSG;
+	note_key(key, freed->id);
+	r = db_delete(txn(engine), DB_GC, key, 33);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	hole_key(key, freed->arena, freed->offset);
+	le32_put(len, freed->len);
+	return db_put(txn(engine), DB_GC, key, 13, len, sizeof(len));
+}
+
+/* Of the frame's head, which is never punched. Unreadable: engine_have() sees that it is gone. */
+static void read_tag(struct engine *engine, struct frame_freed *freed)
+{
+	struct place at = { freed->arena, 32, freed->offset + FRAME_HEAD_SIZE + 32 };
+
+	if (arenas_read(&engine->arenas, at, freed->tag) < 0)
+		memset(freed->tag, 0, sizeof(freed->tag));
+}
+
+/* Some were judged a while ago: what has been promised since is not freed. */
+static int free_victims(struct engine *engine, struct gc *gc)
+{
+	struct frame_freed *freed = malloc((gc->num_victims + 1) * sizeof(*freed));
+	size_t num = 0;
+	int r = 0;
+
+	if (!freed)
+		return -ENOMEM;
+	qsort(gc->victims, gc->num_victims, sizeof(*gc->victims), victim_compare);
+	for (size_t i = 0; i < gc->num_victims; i++) {
+		const struct gc_victim *v = &gc->victims[i];
+		uint64_t first;
+
+		r = note_get(engine, v->id, &first);
+		if (r < 0)
+			break;
+		if ((first == 0 && !gc->options.is_single) ||
+			gc_table_bits(&gc->table, v->id) & GC_BIT_MARKED) {
+			count(&gc->report.live, v->place.len);
+			continue;
+		}
+		freed[num].arena = v->place.arena;
+		freed[num].offset = v->place.offset - FRAME_SKIP;
+		freed[num].len = v->place.len + FRAME_OBJECT_HEAD;
+		memcpy(freed[num].id, v->id, 32);
+		read_tag(engine, &freed[num++]);
+		count(&gc->report.freed, v->place.len);
+	}
+	if (r == 0 && num > 0)
+		r = object_free(engine, freed, (uint32_t)num);
+	gc->num_victims = 0;
+	free(freed);
+	return r;
+}
+
+int gc_verdict_step(struct engine *engine, struct gc *gc)
+{
+	struct dead *dead = malloc(GC_ROWS_MAX * sizeof(*dead));
+	struct object_row row;
+	size_t num = 0, seen;
+	struct db_iter it;
+	bool end;
+	int r;
+
+	if (!dead)
+		return -ENOMEM;
+	r = db_iter_first(
+		&it, txn(engine), DB_OBJECTS, "", 0, gc->at_len ? gc->at : NULL, gc->at_len);
+	if (r == 1 && gc->at_len == 32 && memcmp(it.key, gc->at, 32) == 0)
+		r = db_iter_next(&it);
+	for (seen = 0; r == 1 && seen < gc->options.rows; seen++) {
+		if (it.key_len != 32 || object_row_parse(it.value, it.value_len, &row) < 0) {
+			r = -EUCLEAN;
+			break;
+		}
+		memcpy(gc->at, it.key, 32);
+		gc->at_len = 32;
+		gc->report.done++;
+		if (look(gc, it.key, &row)) {
+			memcpy(dead[num].id, it.key, 32);
+			dead[num++].place = row.place;
+		}
+		r = db_iter_next(&it);
+	}
+	end = r == 0;
+	db_iter_close(&it);
+	for (size_t i = 0; r >= 0 && i < num; i++)
+		r = judge(engine, gc, &dead[i]);
+	free(dead);
+	if (r >= 0 && (gc->num_victims >= VICTIMS_MAX || (end && gc->num_victims > 0)))
+		r = free_victims(engine, gc);
+	if (r < 0)
+		return r;
+	if (end) {
+		gc->phase = gc->options.is_dry ? GC_DONE : GC_PUNCH;
+		gc->at_len = 0;
+	}
+	return 1;
+}
+
+/* ---- punching */
+
+struct hole {
+	uint8_t key[13];
+	struct place place; /* of the sealed bytes */
+	uint32_t len;	    /* of the payload */
+};
+
+static int holes_read(struct engine *engine, struct hole *holes, size_t *ret_num)
+{
+	struct db_iter it;
+	size_t num = 0;
+	int r;
+
+	r = db_iter_first(&it, txn(engine), DB_GC, "h", 1, NULL, 0);
+	while (r == 1 && num < PUNCH_STEP) {
+		struct hole *hole = &holes[num];
+
+		if (it.key_len != sizeof(hole->key) || it.value_len != 4 ||
+			le32_get(it.value) < FRAME_OBJECT_HEAD) {
+			r = -EUCLEAN;
+			break;
+		}
+		memcpy(hole->key, it.key, sizeof(hole->key));
+		hole->len = le32_get(it.value);
+		hole->place.arena = be32_get(it.key + 1);
+		hole->place.offset = be64_get(it.key + 5) + FRAME_SKIP;
+		hole->place.len = hole->len - FRAME_OBJECT_HEAD;
+		num++;
+		r = db_iter_next(&it);
+	}
+	db_iter_close(&it);
+	*ret_num = num;
+	return r < 0 ? r : 0;
+}
+
+/* The whole blocks inside of the sealed bytes; *ret_bytes of them. */
+static int punch_blocks(struct engine *engine, struct place place, uint64_t *ret_bytes)
+{
+	uint64_t from = (place.offset + BLOCK - 1) / BLOCK * BLOCK;
+	uint64_t to = (place.offset + place.len) / BLOCK * BLOCK;
+	int fd = arenas_fd(&engine->arenas, place.arena), r;
+
+	*ret_bytes = 0;
+	if (from >= to || fd == -ENOENT)
+		return 0;
+	r = engine->io->fallocate(
+		engine->io->ctx, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from);
+	if (r == 0)
+		*ret_bytes = to - from;
+	/* A file system that cannot do it: the room comes back with a new file. */
+	return r == -EOPNOTSUPP || r == -ENOSYS ? 0 : r;
+}
+
+static int punch(struct engine *engine, struct gc *gc, const struct hole *hole)
+{
+	uint64_t bytes;
+	int r = punch_blocks(engine, hole->place, &bytes);
+
+	if (r < 0)
+		return r;
+	gc->report.punched += bytes;
+	gc->report.unpunched += frame_size(hole->len) - bytes;
+	engine->ops++;
+	return db_delete(txn(engine), DB_GC, hole->key, sizeof(hole->key));
+}
+
+int gc_punch_step(struct engine *engine, struct gc *gc)
+{
+	struct hole holes[PUNCH_STEP];
+	size_t num = 0;
+	int r = 0;
+
+	/* Nothing is punched that a crash could bring back. */
+	if (gc->at_len == 0) {
+		r = engine_checkpoint(engine);
+		gc->at_len = 1;
+	}
+	if (r == 0)
+		r = holes_read(engine, holes, &num);
+	if (r < 0)
+		return r;
+	sealer_run(engine);
+	for (size_t i = 0; r == 0 && i < num; i++) {
+		/* Whoever seals it reads it. */
+		if (sealer_is_due(engine, holes[i].place.arena))
+			return 1;
+		r = punch(engine, gc, &holes[i]);
+	}
+	if (r < 0)
+		return r;
+	if (num == 0)
+		gc->phase = GC_DONE;
+	return 1;
+}

@@ -1,0 +1,792 @@
+/*
+ * Garbage collection: whatever happens, what is referred to can be read, and what is not goes.
+ */
+#include "rig.h"
+
+#include "stored/arena.h"
+#include "stored/gc.h"
+#include "stored/gc_table.h"
+#include "stored/settings.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define OBJECTS_MAX 4000
+#define FILES_MAX   400
+#define REFS_MAX    5
+
+/* What the store should hold, by our own bookkeeping. */
+struct object {
+	uint8_t id[32], tag[32];
+	size_t num_refs, refs[REFS_MAX];
+	size_t len;
+	uint64_t seed;
+	bool is_manifest;
+	bool is_needed;
+};
+
+struct file {
+	uint64_t oid, lid;
+	size_t num_refs, refs[REFS_MAX];
+	bool is_there, is_aside, is_pending;
+};
+
+struct model {
+	struct rig rig;
+	struct object objects[OBJECTS_MAX];
+	size_t num_objects;
+	struct file files[FILES_MAX];
+	size_t num_files;
+	uint64_t seed;
+};
+
+static struct entry entry;
+static uint8_t buf[1 << 20];
+static struct model *m;
+
+static size_t below(size_t n)
+{
+	return (size_t)(rig_random(&m->seed) % n);
+}
+
+/* ---- objects */
+
+static void fill(uint8_t *p, size_t len, uint64_t seed)
+{
+	for (size_t i = 0; i < len; i++)
+		p[i] = (uint8_t)(rig_random(&seed) >> 32);
+}
+
+/* The bytes of an object, as they were. */
+static size_t object_bytes(const struct object *o)
+{
+	size_t clear = 16 + 32 * o->num_refs;
+
+	fill(buf, o->len, o->seed | 1);
+	if (!o->is_manifest)
+		return o->len;
+	memcpy(buf, "BZO1\2\1\2\0", 8);
+	memset(buf + 8, 0, 8);
+	buf[8] = (uint8_t)o->num_refs;
+	for (size_t i = 0; i < o->num_refs; i++)
+		memcpy(buf + 16 + 32 * i, m->objects[o->refs[i]].id, 32);
+	return clear + 24 + 256 + 16;
+}
+
+static int object_put(struct object *o)
+{
+	size_t len = object_bytes(o);
+
+	return engine_put_object(m->rig.engine, o->tag, buf, len, o->id);
+}
+
+static size_t object_new(bool is_manifest, const size_t *refs, size_t num_refs)
+{
+	struct object *o = &m->objects[m->num_objects];
+
+	assert_true(m->num_objects < OBJECTS_MAX);
+	memset(o, 0, sizeof(*o));
+	o->is_manifest = is_manifest;
+	o->seed = rig_random(&m->seed);
+	o->len = is_manifest ? 1000 : 100 + below(20000);
+	o->num_refs = num_refs;
+	for (size_t i = 0; i < num_refs; i++)
+		o->refs[i] = refs[i];
+	if (!is_manifest)
+		fill(o->tag, 32, o->seed + 2);
+	assert_int_equal(object_put(o), 0);
+	return m->num_objects++;
+}
+
+/* An object as a writer gets it: one that is here, or a new one. A dead one is put again. */
+static size_t object_any(void)
+{
+	struct object *o;
+	uint8_t id[32];
+	size_t i;
+
+	if (m->num_objects == 0 || below(3) > 0)
+		return object_new(false, NULL, 0);
+	i = below(m->num_objects);
+	o = &m->objects[i];
+	if (o->is_manifest)
+		return object_new(false, NULL, 0);
+	if (below(2) == 0 && engine_have(m->rig.engine, o->tag, id) == 0)
+		assert_memory_equal(id, o->id, 32);
+	else
+		assert_int_equal(object_put(o), 0);
+	return i;
+}
+
+static void object_check(const struct object *o)
+{
+	static uint8_t got[1 << 20];
+	struct place place;
+	size_t len = object_bytes(o);
+	int r = engine_locate(m->rig.engine, o->id, &place);
+
+	if (r == 0) {
+		assert_int_equal(place.len, len);
+		r = engine_read_object(m->rig.engine, o->id, place, got);
+	}
+	if (r < 0)
+		fail_msg("an object that is needed: %s", strerror(-r));
+	assert_memory_equal(got, buf, len);
+}
+
+/* ---- files */
+
+static void put_refs(uint64_t oid, const struct file *file)
+{
+	uint8_t refs[REFS_MAX * 32];
+	struct tree_record rec = { .e = { .key = { .id = oid, .kind = TREE_BODY } } };
+	static const uint8_t sealed[100];
+
+	for (size_t i = 0; i < file->num_refs; i++)
+		memcpy(refs + 32 * i, m->objects[file->refs[i]].id, 32);
+	memcpy(rec.e.vtag, &oid, 8);
+	memcpy(rec.e.vtag + 8, refs, 8);
+	rec.refs = refs;
+	rec.num_refs = (uint8_t)file->num_refs;
+	rec.sealed = sealed;
+	/* Far ones too. */
+	rec.sealed_len = sizeof(sealed);
+	entry_put(&entry, &rec);
+}
+
+static void file_write(struct file *file)
+{
+	char name[24];
+
+	file->oid = rig_id(&m->rig);
+	file->lid = rig_id(&m->rig);
+	snprintf(name, sizeof(name), "f%llu", (unsigned long long)file->oid);
+	entry_start(&entry, 0);
+	put_attr(&entry, file->oid, false, file->oid);
+	put_refs(file->oid, file);
+	put_link(&entry, file->lid, TREE_ROOT, name, file->oid, false);
+	assert_int_equal(rig_apply(&m->rig, &entry), 0);
+	file->is_there = true;
+	file->is_pending = false;
+}
+
+/* Chunks, or a tree of manifests of two levels; the record may come a while later. */
+static void file_new(void)
+{
+	struct file *file = &m->files[m->num_files];
+	size_t kids[REFS_MAX], chunks[REFS_MAX];
+
+	if (m->num_files == FILES_MAX)
+		return;
+	memset(file, 0, sizeof(*file));
+	file->num_refs = 1;
+	if (below(2) == 0) {
+		file->num_refs = 1 + below(REFS_MAX - 1);
+		for (size_t i = 0; i < file->num_refs; i++)
+			file->refs[i] = object_any();
+	} else {
+		size_t num = 1 + below(REFS_MAX - 1);
+
+		for (size_t i = 0; i < num; i++) {
+			size_t n = 1 + below(REFS_MAX - 1);
+
+			for (size_t j = 0; j < n; j++)
+				chunks[j] = object_any();
+			kids[i] = object_new(true, chunks, n);
+		}
+		file->refs[0] = object_new(true, kids, num);
+	}
+	m->num_files++;
+	file->is_pending = true;
+	if (below(3) > 0)
+		file_write(file);
+}
+
+static void write_pending(void)
+{
+	for (size_t i = 0; i < m->num_files; i++)
+		if (m->files[i].is_pending)
+			file_write(&m->files[i]);
+}
+
+static struct file *some_file(void)
+{
+	struct file *file = m->num_files ? &m->files[below(m->num_files)] : NULL;
+
+	return file && file->is_there ? file : NULL;
+}
+
+static void file_unlink(void)
+{
+	struct file *file = some_file();
+	bool drop = below(3) > 0;
+
+	if (!file || file->is_aside)
+		return;
+	rig_unlink(&m->rig, file->lid, file->oid, drop);
+	file->is_aside = !drop;
+	file->is_there = !drop;
+}
+
+static void file_forget(void)
+{
+	struct file *file = some_file();
+
+	if (!file || !file->is_aside)
+		return;
+	entry_start(&entry, 0);
+	entry_remove(&entry, TREE_ATTR, file->oid, NULL);
+	assert_int_equal(rig_apply(&m->rig, &entry), 0);
+	file->is_there = false;
+}
+
+/* A reflink, and maybe the original goes: the references wander to another key. */
+static void file_clone(void)
+{
+	struct file *from = some_file(), *file = &m->files[m->num_files];
+
+	if (!from || from->is_aside || m->num_files == FILES_MAX)
+		return;
+	*file = *from;
+	m->num_files++;
+	file_write(file);
+	if (below(2) == 0) {
+		rig_unlink(&m->rig, from->lid, from->oid, true);
+		from->is_there = false;
+	}
+}
+
+static void body_write(struct file *file)
+{
+	entry_start(&entry, 0);
+	put_refs(file->oid, file);
+	assert_int_equal(rig_apply(&m->rig, &entry), 0);
+}
+
+/* The contents of a later file come into an earlier one, and the later goes: the references wander
+ * to where a mark has been. */
+static void file_steal(void)
+{
+	struct file *a = some_file(), *b = some_file(), *c;
+
+	if (!a || !b || a->is_aside || b->is_aside || a == b)
+		return;
+	if (a->oid > b->oid) {
+		c = a;
+		a = b;
+		b = c;
+	}
+	a->num_refs = b->num_refs;
+	memcpy(a->refs, b->refs, sizeof(a->refs));
+	body_write(a);
+	rig_unlink(&m->rig, b->lid, b->oid, true);
+	b->is_there = false;
+}
+
+/* A new top over what is below the old one: nobody asked whether that is here. */
+static void file_edit(void)
+{
+	struct file *file = some_file();
+	struct object *top = file ? &m->objects[file->refs[0]] : NULL;
+
+	if (!file || file->is_aside || !top->is_manifest)
+		return;
+	file->refs[0] = object_new(true, top->refs, top->num_refs);
+	body_write(file);
+}
+
+/* ---- checking */
+
+static void need(size_t i)
+{
+	struct object *o = &m->objects[i];
+
+	if (o->is_needed)
+		return;
+	o->is_needed = true;
+	for (size_t n = 0; n < o->num_refs; n++)
+		need(o->refs[n]);
+}
+
+static size_t check(void)
+{
+	size_t num = 0;
+
+	for (size_t i = 0; i < m->num_objects; i++)
+		m->objects[i].is_needed = false;
+	for (size_t i = 0; i < m->num_files; i++)
+		if (m->files[i].is_there || m->files[i].is_pending)
+			for (size_t n = 0; n < m->files[i].num_refs; n++)
+				need(m->files[i].refs[n]);
+	assert_int_equal(engine_flush(m->rig.engine), 0);
+	for (size_t i = 0; i < m->num_objects; i++) {
+		if (!m->objects[i].is_needed)
+			continue;
+		object_check(&m->objects[i]);
+		num++;
+	}
+	return num;
+}
+
+static void collect(const struct gc_options *options)
+{
+	int r;
+
+	assert_int_equal(gc_begin(m->rig.engine, options), 0);
+	while ((r = gc_step(m->rig.engine)) > 0)
+		;
+	assert_int_equal(r, 0);
+	gc_end(m->rig.engine);
+}
+
+static const struct gc_options now_options = { .is_final = true, .roll = 1 };
+
+/* Two generations without a grace time: after them nothing is left that is not needed. */
+static void collect_all(void)
+{
+	struct engine_stat stat;
+	size_t needed;
+
+	write_pending();
+	collect(&now_options);
+	collect(&now_options);
+	needed = check();
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, needed);
+}
+
+static void setup_model(void)
+{
+	m = calloc(1, sizeof(*m));
+	assert_non_null(m);
+	m->seed = rig_seed();
+	m->rig.options.arena_size = 256u << 10;
+	rig_new(&m->rig);
+}
+
+static void free_model(void)
+{
+	rig_free(&m->rig);
+	free(m);
+	m = NULL;
+}
+
+static void reopen(bool rebuild)
+{
+	if (m->rig.engine)
+		rig_kill(&m->rig);
+	m->rig.options.rebuild = rebuild;
+	rig_open(&m->rig);
+}
+
+/* ---- tests */
+
+static void gc_table__marks_and_finds(void **state)
+{
+	struct gc_table table;
+	uint8_t id[32] = { 0 };
+
+	assert_int_equal(gc_table_init(&table, 0), 0);
+	for (unsigned i = 0; i < 5000; i++) {
+		id[0] = (uint8_t)(i >> 8);
+		id[3] = (uint8_t)i;
+		assert_int_equal(gc_table_add(&table, id, i % 2), 0);
+	}
+	/* The same 48 bits, and a step back. */
+	id[20] = 1;
+	assert_int_equal(gc_table_add(&table, id, false), 0);
+	id[0] = 1;
+	assert_int_equal(gc_table_add(&table, id, false), -EINVAL);
+	gc_table_end(&table);
+	memset(id, 0, sizeof(id));
+	id[3] = 7;
+	assert_int_equal(gc_table_bits(&table, id), GC_BIT_LEAF);
+	assert_false(gc_table_mark(&table, id, false));
+	assert_int_equal(gc_table_bits(&table, id), GC_BIT_LEAF | GC_BIT_MARKED);
+	id[3] = 8;
+	assert_true(gc_table_mark(&table, id, true));
+	assert_false(gc_table_mark(&table, id, true));
+	assert_int_equal(gc_table_bits(&table, id), GC_BIT_LIVE | GC_BIT_MARKED);
+	id[4] = 1;
+	assert_int_equal(gc_table_bits(&table, id), -1);
+	assert_false(gc_table_mark(&table, id, true));
+	/* Of two with the same bits both are marked, and both walked. */
+	id[0] = 4999 >> 8;
+	id[3] = 4999 & 255;
+	id[4] = 0;
+	assert_true(gc_table_mark(&table, id, true));
+	assert_true(gc_table_mark(&table, id, true));
+	gc_table_release(&table);
+}
+
+static void gc__what_is_not_referred_to_goes(void **state)
+{
+	struct engine_stat stat;
+	uint64_t before;
+
+	setup_model();
+	for (int i = 0; i < 40; i++)
+		file_new();
+	write_pending();
+	collect_all();
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	before = stat.objects;
+	assert_true(before > 40);
+	for (int i = 0; i < 1000; i++) {
+		file_unlink();
+		file_forget();
+	}
+	collect_all();
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_true(stat.objects < before);
+	/* The same after the log was read anew. */
+	reopen(true);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, check());
+	assert_int_equal(stat.damaged, 0);
+	free_model();
+}
+
+static uint64_t blocks_of(void)
+{
+	uint64_t sum = 0;
+	char name[32], path[96];
+	struct stat st;
+
+	for (unsigned i = 1; i < 1000; i++) {
+		snprintf(name, sizeof(name), "arena.%08u", i);
+		rig_path(&m->rig, name, path);
+		if (stat(path, &st) == 0)
+			sum += (uint64_t)st.st_blocks * 512;
+	}
+	return sum;
+}
+
+static void gc__room_comes_back(void **state)
+{
+	struct file *file;
+	uint64_t full;
+
+	setup_model();
+	m->rig.options.arena_size = 4u << 20;
+	reopen(false);
+	file = &m->files[m->num_files++];
+	for (int i = 0; i < 300; i++) {
+		size_t chunk = object_new(false, NULL, 0);
+
+		file->refs[0] = chunk;
+		file->num_refs = 1;
+	}
+	file_write(file);
+	assert_int_equal(engine_sync(m->rig.engine), 0);
+	full = blocks_of();
+	collect_all();
+	assert_true(full > 2000000);
+	assert_true(blocks_of() < full / 2);
+	free_model();
+}
+
+static void gc__two_generations_and_grace(void **state)
+{
+	struct gc_options options = { .is_final = true, .roll = 1, .grace_s = 3600 };
+	struct engine_stat stat;
+	const struct gc_report *report;
+	uint8_t id[32];
+	int r;
+
+	setup_model();
+	object_new(false, NULL, 0);
+	/* Noted once, and twice, but too short ago. */
+	collect(&options);
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 1);
+	/* A writer is told that it is here: it starts anew. */
+	assert_int_equal(engine_have(m->rig.engine, m->objects[0].tag, id), 0);
+	options.grace_s = 0;
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 1);
+	/* A dry one says so and does nothing. */
+	options.is_dry = true;
+	assert_int_equal(gc_begin(m->rig.engine, &options), 0);
+	while ((r = gc_step(m->rig.engine)) > 0)
+		;
+	assert_int_equal(r, 0);
+	report = gc_report(m->rig.engine);
+	assert_int_equal(report->freed.objects, 1);
+	assert_int_equal(report->all.objects, 1);
+	gc_end(m->rig.engine);
+	options.is_dry = false;
+	/* One that may only note frees nothing. */
+	options.is_final = false;
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 1);
+	options.is_final = true;
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 0);
+	assert_int_equal(engine_have(m->rig.engine, m->objects[0].tag, id), -ENOENT);
+	free_model();
+}
+
+static void gc__the_arena_appended_to_stays(void **state)
+{
+	struct gc_options options = { .is_final = true };
+	struct engine_stat stat;
+
+	setup_model();
+	object_new(false, NULL, 0);
+	collect(&options);
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 1);
+	free_model();
+}
+
+/* While a collection runs everything goes on; writers hand in late what they were promised. */
+static void gc__beside_writers(void **state)
+{
+	bool is_single;
+	int r;
+
+	for (int round = 0; round < 15; round++) {
+		setup_model();
+		is_single = round % 2;
+		for (int i = 0; i < 20; i++)
+			file_new();
+		for (int collection = 0; collection < 12; collection++) {
+			struct gc_options options = { .is_final = true,
+				.roll = below(2),
+				.is_single = is_single,
+				.rows = (uint32_t)(3 + below(20)) };
+
+			write_pending();
+			assert_int_equal(gc_begin(m->rig.engine, &options), 0);
+			do {
+				switch (below(10)) {
+				case 0:
+				case 1:
+					file_new();
+					break;
+				case 2:
+					file_unlink();
+					break;
+				case 3:
+					file_clone();
+					break;
+				case 4:
+					file_forget();
+					break;
+				case 5:
+					file_steal();
+					break;
+				case 6:
+					file_edit();
+					break;
+				case 7:
+					assert_int_equal(engine_flush(m->rig.engine), 0);
+					break;
+				default:
+					break;
+				}
+				r = gc_step(m->rig.engine);
+			} while (r > 0);
+			assert_int_equal(r, 0);
+			gc_end(m->rig.engine);
+			check();
+		}
+		collect_all();
+		reopen(below(2));
+		check();
+		collect_all();
+		free_model();
+	}
+}
+
+/* Killed after any step, with what was not synced lost or not, it begins anew. */
+static void gc__killed_anywhere(void **state)
+{
+	setup_model();
+	for (int i = 0; i < 30; i++)
+		file_new();
+	for (int round = 0; round < 60; round++) {
+		struct gc_options options = now_options;
+		size_t steps = below(60);
+
+		options.rows = 50;
+
+		for (int i = 0; i < 3; i++) {
+			file_new();
+			file_unlink();
+			file_forget();
+		}
+		write_pending();
+		assert_int_equal(engine_flush(m->rig.engine), 0);
+		assert_int_equal(gc_begin(m->rig.engine, &options), 0);
+		while (steps-- > 0 && gc_step(m->rig.engine) > 0)
+			;
+		gc_end(m->rig.engine);
+		reopen(below(4) == 0);
+		check();
+	}
+	collect_all();
+	free_model();
+}
+
+static void gc__damaged_manifest_stops_it(void **state)
+{
+	struct gc_options options = now_options;
+	struct file *file;
+	struct place place;
+	struct engine_stat stat;
+	char path[96], name[32];
+	size_t chunk, top;
+	FILE *f;
+	int r;
+
+	setup_model();
+	chunk = object_new(false, NULL, 0);
+	top = object_new(true, &chunk, 1);
+	object_new(false, NULL, 0);
+	file = &m->files[m->num_files++];
+	file->refs[0] = top;
+	file->num_refs = 1;
+	file_write(file);
+	assert_int_equal(engine_checkpoint(m->rig.engine), 0);
+	assert_int_equal(engine_locate(m->rig.engine, m->objects[top].id, &place), 0);
+	snprintf(name, sizeof(name), "arena.%08u", place.arena);
+	rig_path(&m->rig, name, path);
+	f = fopen(path, "r+");
+	assert_non_null(f);
+	fseek(f, (long)place.offset + 20, SEEK_SET);
+	fputc(0x5a, f);
+	fputc(0x5b, f);
+	fclose(f);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(gc_begin(m->rig.engine, &options), 0);
+		while ((r = gc_step(m->rig.engine)) > 0)
+			;
+		assert_int_equal(r, -EBADMSG);
+		assert_memory_equal(gc_report(m->rig.engine)->damaged, m->objects[top].id, 32);
+		gc_end(m->rig.engine);
+	}
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 3);
+	free_model();
+}
+
+static void gc__old_manifest_keeps_what_is_older(void **state)
+{
+	struct engine_stat stat;
+	struct file *file;
+	uint8_t old[8 + 24 + 256 + 16];
+
+	setup_model();
+	object_new(false, NULL, 0);
+	fill(old, sizeof(old), 77);
+	memcpy(old, "BZO1\1\1\2\0", 8);
+	assert_int_equal(engine_put_object(m->rig.engine, NULL, old, sizeof(old),
+				 m->objects[m->num_objects].id),
+		0);
+	file = &m->files[m->num_files++];
+	file->refs[0] = m->num_objects++;
+	file->num_refs = 1;
+	file_write(file);
+	object_new(false, NULL, 0);
+	collect(&now_options);
+	collect(&now_options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 2);
+	free_model();
+}
+
+static void gc__malformed_manifest_is_not_taken(void **state)
+{
+	uint8_t bad[8 + 24 + 256 + 16] = "BZO1\2\1\2", id[32];
+
+	setup_model();
+	bad[8] = 200; /* ids that are not there */
+	assert_int_equal(engine_put_object(m->rig.engine, NULL, bad, sizeof(bad), id), -EBADMSG);
+	free_model();
+}
+
+/* A peer that has pulled and may pull again keeps what died since. */
+static void gc__peers_keep_what_they_may_ask_for(void **state)
+{
+	static const char hex[] =
+		"aa000000000000000000000000000000000000000000000000000000000000bb";
+	uint8_t peer[32] = { 0xaa, [31] = 0xbb }, known[TREE_KNOWLEDGE_SIZE];
+	struct gc_options options = now_options;
+	struct tree_knowledge none = { 0 };
+	struct engine_stat stat;
+	int len, r;
+
+	setup_model();
+	assert_int_equal(settings_peer_add(m->rig.engine, hex, "peer"), 0);
+	assert_int_equal(settings_peer_volume(m->rig.engine, "peer", "v", true), 0);
+	len = tree_knowledge_encode(&none, known, sizeof(known));
+	assert_true(len > 0);
+	assert_int_equal(
+		gc_peer_served(m->rig.engine, m->rig.vol, peer, known, (size_t)len, false), 0);
+	object_new(false, NULL, 0);
+	collect(&options);
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 1);
+	options.is_dry = true;
+	assert_int_equal(gc_begin(m->rig.engine, &options), 0);
+	while ((r = gc_step(m->rig.engine)) > 0)
+		;
+	assert_int_equal(r, 0);
+	assert_int_equal(gc_report(m->rig.engine)->peers.objects, 1);
+	assert_int_equal(gc_report(m->rig.engine)->num_holders, 1);
+	assert_memory_equal(gc_report(m->rig.engine)->holders[0], peer, 32);
+	gc_end(m->rig.engine);
+	options.is_dry = false;
+	/* It comes again and is told that there is nothing new. */
+	assert_int_equal(
+		gc_peer_served(m->rig.engine, m->rig.vol, peer, known, (size_t)len, true), 0);
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 0);
+	/* Or may not come any more. */
+	assert_int_equal(
+		gc_peer_served(m->rig.engine, m->rig.vol, peer, known, (size_t)len, false), 0);
+	object_new(false, NULL, 0);
+	collect(&options);
+	assert_int_equal(settings_peer_volume(m->rig.engine, "peer", "v", false), 0);
+	collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, 0);
+	free_model();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gc_table__marks_and_finds),
+		cmocka_unit_test(gc__what_is_not_referred_to_goes),
+		cmocka_unit_test(gc__room_comes_back),
+		cmocka_unit_test(gc__two_generations_and_grace),
+		cmocka_unit_test(gc__the_arena_appended_to_stays),
+		cmocka_unit_test(gc__beside_writers),
+		cmocka_unit_test(gc__killed_anywhere),
+		cmocka_unit_test(gc__damaged_manifest_stops_it),
+		cmocka_unit_test(gc__old_manifest_keeps_what_is_older),
+		cmocka_unit_test(gc__malformed_manifest_is_not_taken),
+		cmocka_unit_test(gc__peers_keep_what_they_may_ask_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
