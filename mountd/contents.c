@@ -9,6 +9,7 @@
 #include "mountd/flush.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
+#include "mountd/stream.h"
 
 static int load_node(void *ctx, const struct cas_id *id, uint8_t *buf, size_t *ret_len)
 {
@@ -355,6 +356,8 @@ void contents_zero(
 
 void contents_resize(struct mountd *m, struct inode *inode, uint64_t size, int64_t now)
 {
+	if (size < inode->dirty.size)
+		stream_cancel(m->stream, inode->oid);
 	if (size > 0)
 		lift_inline(m, inode);
 	/* Slots go before the head says the new size: a killed resize is repeated by the kernel,

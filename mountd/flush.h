@@ -2,8 +2,9 @@
  * Storing what was written: dirty extents are cut into chunks, sealed, put into the manifest, and
  * the body record is published. After that the slots of the dirty log are free again.
  *
- * When: a file has FLUSH_STREAM_BYTES unstored (up to its last content-defined cut: the writer goes
- * on); the log is full; the change is FLUSH_AGE_S old; fsync; a rename over another file; unmount.
+ * When: a file has FLUSH_STREAM_BYTES unstored (up to its last content-defined cut, while the
+ * writer goes on: mountd/stream.h); the log is full; the change is FLUSH_AGE_S old; fsync; a rename
+ * over another file; unmount.
  *
  * Order, for a death anywhere: chunks, nodes, body are in the ring in this order; then the head
  * says that the stored bytes count; then the slots are freed. Until then the slots still say the
@@ -21,13 +22,13 @@
 
 #include "cas/id.h"
 
+struct cas_tree;
 struct inode;
 struct mountd;
+struct sealed_body;
 
 #define FLUSH_STREAM_BYTES (8u << 20)
 #define FLUSH_AGE_S	   2.0
-#define FLUSH_WINDOW	   (4u << 20) /* bytes sealed at a time */
-#define FLUSH_JOBS	   256
 
 /* all: to the last byte, the inode is clean afterwards. Else what is worth it. */
 int flush_inode(struct mountd *m, struct inode *inode, bool all);
@@ -44,6 +45,19 @@ void flush_start_timer(struct mountd *m);
 /* Forgets unstored bytes of an inode that is gone. */
 void flush_forget(struct mountd *m, struct inode *inode);
 
+/* A part of the dirty extents that was stored. */
+struct flush_part {
+	uint64_t from, upto; /* offsets */
+	uint64_t seq;	     /* nothing newer */
+};
+
+/* For the parts of a flush. How a record says the contents of the tree (its nodes are published).
+ */
+int flush_describe(struct cas_tree *tree, struct sealed_body *body);
+/* Publishes the body, with the times of the dirty head; then it is the inode's. part NULL: it is
+ * clean now, else this much is. */
+int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *body,
+	const struct flush_part *part);
 /* Seals a manifest node and publishes it. */
 int flush_node(struct mountd *m, const uint8_t *node, size_t len, struct cas_id *ret_id);
 

@@ -11,6 +11,7 @@
 #include "mountd/dir.h"
 #include "mountd/figures.h"
 #include "mountd/sealers.h"
+#include "mountd/stream.h"
 
 #define INODES_MAX 65536
 
@@ -45,7 +46,9 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 	if (r == 0)
 		r = figures_new(&m->figures);
 	if (r == 0)
-		r = sealers_new(&m->sealers, m->suite);
+		r = stream_new(&m->stream, m);
+	if (r == 0)
+		r = sealers_new(&m->sealers, m->suite, stream_signal, m->stream);
 	if (r == 0)
 		r = changed_new(&m->changed, m);
 	return r;

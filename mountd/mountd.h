@@ -33,6 +33,7 @@ struct figure_walk;
 struct changed;
 struct parked;
 struct sealers;
+struct stream;
 struct ipc_ring;
 struct worker;
 
@@ -72,6 +73,7 @@ struct mountd {
 	size_t next_tree;
 	struct chunks *chunks;
 	struct sealers *sealers;
+	struct stream *stream; /* the file that is stored while it is written */
 	struct changed *changed;
 	struct figures *figures;
 	struct figure_walk *walk; /* NULL: nobody waits for figures */

@@ -13,6 +13,7 @@
 #include "mountd/parked.h"
 #include "mountd/publish.h"
 #include "mountd/request.h"
+#include "mountd/stream.h"
 
 #define COPY_BYTES_MAX SESSION_IO_MAX /* copied through memory in one call */
 #define CLONE_MIN      (64u << 10)
@@ -90,7 +91,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	fuse_reply_write(req, size);
 	/* The writer goes on while its bytes are sealed. An error shows at fsync, and when the log
 	 * is full. */
-	if (inode->contents->file.bytes >= FLUSH_STREAM_BYTES)
+	if (inode->contents->file.bytes >= FLUSH_STREAM_BYTES && !stream_start(m->stream, inode))
 		(void)flush_inode(m, inode, false);
 }
 

@@ -3,88 +3,137 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cas/object.h"
 #include "cas/suite.h"
 
 #define ALONE_BYTES (192u << 10)
 
-typedef void step_fn(struct cas_suite *suite, struct seal_job *job);
-
-struct sealers {
-	struct cas_suite *suite, *helper_suite;
+struct helper {
+	struct sealers *sealers;
+	struct cas_suite *suite;
 	pthread_t thread;
-	bool has_helper;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	/* Under the lock: the round that the helper should take part in. */
-	uint64_t round, helper_done;
-	bool stop;
-	step_fn *step;
-	struct seal_job *jobs;
-	size_t num;
-	atomic_size_t next; /* the first job that nobody took */
 };
 
-static void prepare(struct cas_suite *suite, struct seal_job *job)
+struct sealers {
+	struct cas_suite *suite;
+	struct helper helpers[SEALERS_MAX];
+	size_t num_helpers;
+	void (*signal)(void *arg);
+	void *arg;
+	pthread_mutex_t lock;
+	pthread_cond_t wake, left; /* there is work; a helper let go of one */
+	bool stop;
+	struct seal_work *first, **last; /* with jobs that nobody took */
+};
+
+static void do_job(struct cas_suite *suite, enum seal_step step, struct seal_job *job)
 {
-	job->err = cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain, job->plain_len,
-		job->buf, cas_chunk_bound(job->plain_len), &job->len, &job->h);
+	switch (step) {
+	case SEAL_PREPARE:
+		job->err =
+			cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain, job->plain_len,
+				job->buf, cas_chunk_bound(job->plain_len), &job->len, &job->h);
+		break;
+	case SEAL_SEAL:
+		if (!job->is_known)
+			cas_chunk_seal(suite, job->buf, job->len, job->key, job->buf, &job->id);
+		break;
+	}
 }
 
-static void seal(struct cas_suite *suite, struct seal_job *job)
+/* Until nobody need take any more; true: did the last of all. */
+static bool take_jobs(struct seal_work *work, struct cas_suite *suite)
 {
-	if (!job->is_known)
-		cas_chunk_seal(suite, job->buf, job->len, job->key, job->buf, &job->id);
-}
-
-static void take_jobs(struct sealers *sealers, struct cas_suite *suite)
-{
+	bool was_last = false;
 	size_t i;
 
-	while ((i = atomic_fetch_add(&sealers->next, 1)) < sealers->num)
-		sealers->step(suite, &sealers->jobs[i]);
+	while ((i = atomic_fetch_add(&work->taken, 1)) < work->num) {
+		do_job(suite, work->step, &work->jobs[i]);
+		was_last = atomic_fetch_add(&work->done, 1) + 1 == work->num;
+	}
+	return was_last;
+}
+
+static void unqueue(struct sealers *sealers, struct seal_work *work)
+{
+	struct seal_work **at = &sealers->first;
+
+	if (!work->is_queued)
+		return;
+	while (*at != work)
+		at = &(*at)->next;
+	*at = work->next;
+	if (*at == NULL)
+		sealers->last = at;
+	work->is_queued = false;
 }
 
 static void *helper_main(void *arg)
 {
-	struct sealers *sealers = arg;
+	struct helper *helper = arg;
+	struct sealers *sealers = helper->sealers;
 
 	pthread_mutex_lock(&sealers->lock);
 	for (;;) {
-		while (!sealers->stop && sealers->helper_done == sealers->round)
-			pthread_cond_wait(&sealers->changed, &sealers->lock);
+		struct seal_work *work;
+		bool was_last;
+
+		while (!sealers->stop && sealers->first == NULL)
+			pthread_cond_wait(&sealers->wake, &sealers->lock);
 		if (sealers->stop)
 			break;
+		work = sealers->first;
+		work->users++;
 		pthread_mutex_unlock(&sealers->lock);
-		take_jobs(sealers, sealers->helper_suite);
+		was_last = take_jobs(work, helper->suite);
 		pthread_mutex_lock(&sealers->lock);
-		sealers->helper_done = sealers->round;
-		pthread_cond_broadcast(&sealers->changed);
+		unqueue(sealers, work);
+		/* The owner may reuse it from here on. */
+		if (--work->users == 0)
+			pthread_cond_broadcast(&sealers->left);
+		if (was_last)
+			sealers->signal(sealers->arg);
 	}
 	pthread_mutex_unlock(&sealers->lock);
 	return NULL;
 }
 
-int sealers_new(struct sealers **ret, struct cas_suite *suite)
+static bool helper_start(struct sealers *sealers, struct helper *helper)
+{
+	helper->sealers = sealers;
+	helper->suite = cas_suite_new();
+	if (helper->suite != NULL &&
+		pthread_create(&helper->thread, NULL, helper_main, helper) == 0)
+		return true;
+	cas_suite_free(helper->suite);
+	return false;
+}
+
+int sealers_new(struct sealers **ret, struct cas_suite *suite, void (*signal)(void *), void *arg)
 {
 	struct sealers *sealers = calloc(1, sizeof(*sealers));
+	long num = sysconf(_SC_NPROCESSORS_ONLN) - 1;
 	sigset_t all, old;
 
 	if (sealers == NULL)
 		return -ENOMEM;
 	sealers->suite = suite;
+	sealers->signal = signal;
+	sealers->arg = arg;
+	sealers->last = &sealers->first;
 	pthread_mutex_init(&sealers->lock, NULL);
-	pthread_cond_init(&sealers->changed, NULL);
-	sealers->helper_suite = cas_suite_new();
+	pthread_cond_init(&sealers->wake, NULL);
+	pthread_cond_init(&sealers->left, NULL);
+	num = num < 1 ? 1 : num > SEALERS_MAX ? SEALERS_MAX : num;
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
-	if (sealers->helper_suite != NULL)
-		sealers->has_helper =
-			pthread_create(&sealers->thread, NULL, helper_main, sealers) == 0;
+	while (sealers->num_helpers < (size_t)num &&
+		helper_start(sealers, &sealers->helpers[sealers->num_helpers]))
+		sealers->num_helpers++;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	*ret = sealers;
 	return 0;
@@ -94,54 +143,80 @@ void sealers_free(struct sealers *sealers)
 {
 	if (sealers == NULL)
 		return;
-	if (sealers->has_helper) {
-		pthread_mutex_lock(&sealers->lock);
-		sealers->stop = true;
-		pthread_cond_broadcast(&sealers->changed);
-		pthread_mutex_unlock(&sealers->lock);
-		pthread_join(sealers->thread, NULL);
+	pthread_mutex_lock(&sealers->lock);
+	sealers->stop = true;
+	pthread_cond_broadcast(&sealers->wake);
+	pthread_mutex_unlock(&sealers->lock);
+	for (size_t i = 0; i < sealers->num_helpers; i++) {
+		pthread_join(sealers->helpers[i].thread, NULL);
+		cas_suite_free(sealers->helpers[i].suite);
 	}
-	cas_suite_free(sealers->helper_suite);
 	free(sealers);
 }
 
-static int run(struct sealers *sealers, step_fn *step, struct seal_job *jobs, size_t num)
+bool sealers_have_helpers(const struct sealers *sealers)
 {
+	return sealers->num_helpers > 0;
+}
+
+static void set_up(struct seal_work *work, enum seal_step step, struct seal_job *jobs, size_t num)
+{
+	*work = (struct seal_work){ .step = step, .jobs = jobs, .num = num };
+}
+
+void sealers_start(struct sealers *sealers, struct seal_work *work, enum seal_step step,
+	struct seal_job *jobs, size_t num)
+{
+	set_up(work, step, jobs, num);
+	if (sealers->num_helpers == 0 || num == 0)
+		return;
+	pthread_mutex_lock(&sealers->lock);
+	work->is_queued = true;
+	*sealers->last = work;
+	sealers->last = &work->next;
+	pthread_cond_broadcast(&sealers->wake);
+	pthread_mutex_unlock(&sealers->lock);
+}
+
+bool seal_work_is_done(const struct seal_work *work)
+{
+	return atomic_load(&work->done) == work->num;
+}
+
+int sealers_finish(struct sealers *sealers, struct seal_work *work)
+{
+	(void)take_jobs(work, sealers->suite);
+	pthread_mutex_lock(&sealers->lock);
+	unqueue(sealers, work);
+	while (work->users > 0)
+		pthread_cond_wait(&sealers->left, &sealers->lock);
+	pthread_mutex_unlock(&sealers->lock);
+	for (size_t i = 0; i < work->num; i++)
+		if (work->jobs[i].err < 0)
+			return work->jobs[i].err;
+	return 0;
+}
+
+static int run(struct sealers *sealers, enum seal_step step, struct seal_job *jobs, size_t num)
+{
+	struct seal_work work;
 	size_t bytes = 0;
-	bool share;
 
 	for (size_t i = 0; i < num; i++)
 		bytes += jobs[i].plain_len;
-	share = sealers->has_helper && num > 1 && bytes > ALONE_BYTES;
-	pthread_mutex_lock(&sealers->lock);
-	sealers->step = step;
-	sealers->jobs = jobs;
-	sealers->num = num;
-	atomic_store(&sealers->next, 0);
-	if (share) {
-		sealers->round++;
-		pthread_cond_broadcast(&sealers->changed);
-	}
-	pthread_mutex_unlock(&sealers->lock);
-	take_jobs(sealers, sealers->suite);
-	if (share) {
-		pthread_mutex_lock(&sealers->lock);
-		while (sealers->helper_done != sealers->round)
-			pthread_cond_wait(&sealers->changed, &sealers->lock);
-		pthread_mutex_unlock(&sealers->lock);
-	}
-	for (size_t i = 0; i < num; i++)
-		if (jobs[i].err < 0)
-			return jobs[i].err;
-	return 0;
+	if (num > 1 && bytes > ALONE_BYTES)
+		sealers_start(sealers, &work, step, jobs, num);
+	else
+		set_up(&work, step, jobs, num);
+	return sealers_finish(sealers, &work);
 }
 
 int sealers_prepare(struct sealers *sealers, struct seal_job *jobs, size_t num)
 {
-	return run(sealers, prepare, jobs, num);
+	return run(sealers, SEAL_PREPARE, jobs, num);
 }
 
 int sealers_seal(struct sealers *sealers, struct seal_job *jobs, size_t num)
 {
-	return run(sealers, seal, jobs, num);
+	return run(sealers, SEAL_SEAL, jobs, num);
 }

@@ -17,12 +17,14 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/ops.h"
+#include "mountd/stream.h"
 #include "mountd/unmount.h"
 #include "worker/log.h"
 
 #define NOTIFY_RESEND	 7
 #define OPCODE_STATX	 52
 #define REQUESTS_AT_ONCE 512
+#define LONG_REQUEST	 (64u << 10)
 
 static int write_all(int fd, const void *data, size_t len)
 {
@@ -179,7 +181,7 @@ static void spin(struct mountd *m)
 static void on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct mountd *m = io->data;
-	uint64_t last = now_ns();
+	uint64_t last = now_ns(), spin_ns = SESSION_SPIN_NS;
 
 	for (int i = 0; i < REQUESTS_AT_ONCE;) {
 		ssize_t n = read(m->session.fd, m->session.buf, SESSION_BUF);
@@ -187,9 +189,12 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
 		if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
 			process(m, (size_t)n);
 			last = now_ns();
+			/* Who writes this much needs longer for the next than a wake-up takes. */
+			spin_ns = n > LONG_REQUEST ? 0 : SESSION_SPIN_NS;
+			stream_poll(m->stream);
 			i++;
 		} else if (n < 0 && errno == EAGAIN) {
-			if (now_ns() - last > SESSION_SPIN_NS)
+			if (now_ns() - last > spin_ns)
 				break;
 			spin(m);
 		} else if (n < 0 && (errno == EINTR || errno == ENOENT)) {

@@ -1,0 +1,261 @@
+#include "mountd/stream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <ev.h>
+
+#include "cas/tree.h"
+#include "mountd/contents.h"
+#include "mountd/flush.h"
+#include "mountd/inode.h"
+#include "mountd/mountd.h"
+#include "mountd/run.h"
+#include "mountd/sealers.h"
+
+#define STRETCH_MIN (1u << 20) /* shorter ones are not worth a window */
+#define HAVE_EVERY  8
+
+enum step {
+	STREAM_IDLE,
+	STREAM_PREPARE,
+	STREAM_SEAL,
+};
+
+struct stream {
+	struct mountd *m;
+	enum step step;
+	uint64_t oid; /* 0: its window was cancelled, the helpers do not know yet */
+	struct flush_part part;
+	struct run *run;
+	struct seal_work work;
+	ev_async signal;
+	/* Of the file that streams: windows since stored was asked what it has, and whether the
+	 * answer was worth it. */
+	uint64_t asked_oid;
+	unsigned unasked;
+	bool had_some;
+};
+
+static void on_signal(struct ev_loop *loop, ev_async *signal, int events)
+{
+	stream_poll(signal->data);
+}
+
+int stream_new(struct stream **ret, struct mountd *m)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	if (stream == NULL)
+		return -ENOMEM;
+	stream->m = m;
+	ev_async_init(&stream->signal, on_signal);
+	stream->signal.data = stream;
+	ev_async_start(m->loop, &stream->signal);
+	*ret = stream;
+	return 0;
+}
+
+void stream_signal(void *arg)
+{
+	struct stream *stream = arg;
+
+	ev_async_send(stream->m->loop, &stream->signal);
+}
+
+void stream_free(struct stream *stream)
+{
+	if (stream == NULL)
+		return;
+	run_free(stream->run);
+	free(stream);
+}
+
+bool stream_is_busy(const struct stream *stream)
+{
+	return stream->step != STREAM_IDLE;
+}
+
+bool stream_is_of(const struct stream *stream, uint64_t oid)
+{
+	return stream_is_busy(stream) && stream->oid == oid;
+}
+
+static struct inode *inode_of(const struct stream *stream)
+{
+	struct inode *inode = inode_find_quietly(&stream->m->inodes, stream->oid);
+
+	return inode != NULL && inode->head != DIRTY_NO_HEAD && inode->contents != NULL ? inode
+											: NULL;
+}
+
+/* The first stretch that is long enough; file->num when there is none. */
+static size_t find_stretch(const struct dirty_file *file)
+{
+	size_t end;
+
+	for (size_t i = 0; i < file->num; i = end) {
+		const struct dirty_extent *first = &file->extents[i], *last;
+
+		end = i + 1;
+		if (first->is_zero)
+			continue;
+		end = run_end(file, i);
+		last = &file->extents[end - 1];
+		if (last->offset + last->len - first->offset >= STRETCH_MIN)
+			return i;
+	}
+	return file->num;
+}
+
+bool stream_start(struct stream *stream, struct inode *inode)
+{
+	struct mountd *m = stream->m;
+	const struct dirty_file *file = &inode->contents->file;
+	size_t first = find_stretch(file);
+	struct cas_tree *tree;
+
+	if (stream_is_busy(stream))
+		return true; /* the writer goes on until the log is full */
+	if (first == file->num || !sealers_have_helpers(m->sealers) ||
+		contents_tree(inode, &tree) < 0 || cas_tree_len(tree) > inode->dirty.base_limit)
+		return false;
+	if (stream->run == NULL && run_new(&stream->run, m) < 0)
+		return false;
+	stream->part.from = file->extents[first].offset;
+	stream->part.seq = dirty_log_seq(m->dirty);
+	stream->run->filled = 0;
+	run_begin(stream->run, inode, tree, first, false);
+	if (run_cut(stream->run) == 0)
+		return false;
+	stream->part.upto = 0;
+	stream->oid = inode->oid;
+	stream->step = STREAM_PREPARE;
+	sealers_start(
+		m->sealers, &stream->work, SEAL_PREPARE, stream->run->jobs, stream->run->num_jobs);
+	return true;
+}
+
+/* Asking stored what it has waits for all that is in the ring: it is done for the first window of a
+ * file, as long as it pays, and now and then. Chunks that are sealed for nothing are still stored
+ * once. */
+static bool should_ask(struct stream *stream)
+{
+	if (stream->asked_oid != stream->oid) {
+		stream->asked_oid = stream->oid;
+		stream->had_some = true;
+	}
+	if (!stream->had_some && ++stream->unasked < HAVE_EVERY)
+		return false;
+	stream->unasked = 0;
+	return true;
+}
+
+static int seal(struct stream *stream)
+{
+	struct run *run = stream->run;
+	bool ask = should_ask(stream);
+	int r = run_ask(run, ask);
+
+	if (r < 0)
+		return r;
+	if (ask)
+		stream->had_some = run->num_known > 0;
+	stream->step = STREAM_SEAL;
+	sealers_start(stream->m->sealers, &stream->work, SEAL_SEAL, run->jobs, run->num_jobs);
+	return 0;
+}
+
+static int publish(struct stream *stream)
+{
+	struct mountd *m = stream->m;
+	struct inode *inode = inode_of(stream);
+	struct sealed_body body = { 0 };
+	struct cas_tree *tree;
+	int r;
+
+	if (inode == NULL)
+		return -ESTALE;
+	inode->pins++;
+	r = contents_tree(inode, &tree);
+	if (r == 0)
+		r = run_store(stream->run, tree);
+	if (r == 0)
+		r = flush_describe(tree, &body);
+	body.filled = sealed_body_filled(&inode->body) + stream->run->filled;
+	stream->part.upto = stream->run->offset;
+	if (r == 0)
+		r = flush_publish(m, inode, &body, &stream->part);
+	if (r < 0)
+		contents_reset(inode);
+	else if (inode->contents->tree != NULL)
+		cas_tree_trim(inode->contents->tree, 8);
+	inode->pins--;
+	/* It is young again: storing it by age would cut it where it happens to end. */
+	inode_mark_clean(&m->inodes, inode);
+	inode_mark_dirty(&m->inodes, inode, ev_now(m->loop));
+	return r;
+}
+
+/* 1: stored; 0: goes on; or an error: given up, all stays dirty. */
+static int step(struct stream *stream)
+{
+	int r = sealers_finish(stream->m->sealers, &stream->work);
+
+	if (stream->oid == 0)
+		r = -ECANCELED;
+	if (r == 0 && stream->step == STREAM_PREPARE) {
+		r = seal(stream);
+		if (r == 0)
+			return 0;
+	} else if (r == 0) {
+		r = publish(stream);
+	}
+	stream->step = STREAM_IDLE;
+	return r < 0 ? r : 1;
+}
+
+static void go_on(struct stream *stream)
+{
+	struct inode *inode = inode_of(stream);
+
+	if (inode != NULL && inode->contents->file.bytes >= FLUSH_STREAM_BYTES)
+		(void)stream_start(stream, inode);
+}
+
+void stream_poll(struct stream *stream)
+{
+	if (!stream_is_busy(stream) || stream->m->nested > 0 || !seal_work_is_done(&stream->work))
+		return;
+	if (step(stream) == 1)
+		go_on(stream);
+}
+
+static int finish(struct stream *stream)
+{
+	int r = 0;
+
+	while (stream_is_busy(stream) && r == 0)
+		r = step(stream);
+	return r;
+}
+
+void stream_settle(struct stream *stream, uint64_t oid)
+{
+	if (stream_is_of(stream, oid))
+		(void)finish(stream);
+}
+
+void stream_cancel(struct stream *stream, uint64_t oid)
+{
+	if (stream_is_of(stream, oid))
+		stream->oid = 0;
+}
+
+bool stream_finish(struct stream *stream)
+{
+	if (!stream_is_busy(stream) || finish(stream) != 1)
+		return false;
+	go_on(stream);
+	return true;
+}
