@@ -1,5 +1,6 @@
 #include "stored/arena.h"
 
+#include "stored/broken.h"
 #include "stored/le.h"
 
 #include <errno.h>
@@ -44,7 +45,7 @@ static int arena_create(struct arenas *a, uint32_t number)
 	r = store_io_write_full(io, fd, head, sizeof(head), 0);
 	if (r == 0)
 		r = io->fdatasync(io->ctx, fd);
-	if (r == 0)
+	if (r == 0 && !BROKEN(BROKEN_NO_DIR_SYNC))
 		r = io->fsync_dir(io->ctx, a->dir_fd);
 	if (r < 0) {
 		io->close(io->ctx, fd);
@@ -330,7 +331,8 @@ static int visit_arena(struct visit *v, uint64_t offset, bool is_last)
 	if (!is_last || v->scan.offset == end)
 		return 0;
 	/* A last frame without its padding is whole, but the next must not begin inside it. */
-	r = v->a->io->ftruncate(v->a->io->ctx, arena->fd, v->scan.offset);
+	if (!BROKEN(BROKEN_NO_CUT))
+		r = v->a->io->ftruncate(v->a->io->ctx, arena->fd, v->scan.offset);
 	arena->size = v->scan.offset;
 	v->a->is_dirty = true;
 	return r;
@@ -399,6 +401,8 @@ static int arena_finish(struct arenas *a)
 		arena->size += sizeof(data);
 		arena->has_ended = true;
 	}
+	if (BROKEN(BROKEN_ROLL))
+		return r;
 	return r < 0 ? r : arenas_sync(a);
 }
 
@@ -541,7 +545,7 @@ int arenas_sync(struct arenas *a)
 	if (!a->is_dirty)
 		return 0;
 	do
-		r = a->io->fdatasync(a->io->ctx, last(a)->fd);
+		r = BROKEN(BROKEN_NO_SYNC) ? 0 : a->io->fdatasync(a->io->ctx, last(a)->fd);
 	while (r == -EINTR);
 	if (r < 0) {
 		a->has_failed = true;

@@ -1,5 +1,6 @@
 #include "stored/engine.h"
 
+#include "stored/broken.h"
 #include "stored/change.h"
 #include "stored/engine_state.h"
 #include "stored/format.h"
@@ -304,6 +305,8 @@ int engine_sync(struct engine *engine)
 {
 	int r;
 
+	if (BROKEN(BROKEN_ACK_FIRST))
+		return 0;
 	r = engine_flush(engine);
 	if (r < 0)
 		return r;
@@ -339,10 +342,12 @@ static int commit(struct engine *engine)
 	struct place position;
 	int r;
 
-	r = engine_sync(engine);
+	r = BROKEN(BROKEN_INDEX_FIRST) ? engine_flush(engine) : engine_sync(engine);
 	if (r < 0)
 		return r;
 	position = arenas_position(&engine->arenas);
+	if (BROKEN(BROKEN_POSITION))
+		position.offset += 8;
 	r = volumes_save(engine);
 	if (r == 0)
 		r = save_meta(engine, position);

@@ -1,5 +1,6 @@
 #include "stored/frame.h"
 
+#include "stored/broken.h"
 #include "stored/crc32c.h"
 #include "stored/le.h"
 
@@ -42,6 +43,8 @@ static uint32_t head_crc(const uint8_t head[FRAME_HEAD_SIZE], const uint8_t id[1
 	le64_put(bound + 16, offset);
 	memcpy(bound + 24, head, FRAME_HEAD_SIZE);
 	memset(bound + 24 + 12, 0, 4);
+	if (BROKEN(BROKEN_NOT_BOUND))
+		memset(bound, 0, 24);
 	return crc32c(0, bound, sizeof(bound));
 }
 

@@ -1,3 +1,4 @@
+#include "stored/broken.h"
 #include "stored/change.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@ int engine_oids(struct engine *engine, struct volume *vol, uint32_t count, uint6
 		r = change_state(engine, vol);
 		if (r == 0)
 			r = change_end(engine, FRAME_SETTINGS, &head, NULL);
-		if (r == 0)
+		if (r == 0 && !BROKEN(BROKEN_NUMBERS))
 			r = engine_sync(engine);
 		if (r < 0) {
 			change_cancel(engine);

@@ -1,5 +1,6 @@
 #include "stored/recover.h"
 
+#include "stored/broken.h"
 #include "stored/change.h"
 #include "stored/object.h"
 #include "stored/rows.h"
@@ -123,6 +124,8 @@ static int replay_frame(void *arg, const struct frame_view *frame)
 	case FRAME_END:
 		break;
 	case FRAME_PULL_CHANGES:
+		if (BROKEN(BROKEN_HALF_PULL))
+			return replay_changes(engine, frame);
 		return parts_add(engine, frame->place);
 	case FRAME_PULL_COMMIT:
 		r = replay_pull(engine, frame);

@@ -1,0 +1,33 @@
+/*
+ * Ways to lose data, which the crash explorer must notice: a test that cannot fail proves nothing.
+ * Only tests/crash compiles these in (STORE_BREAKABLE); in the program BROKEN() is the constant
+ * false.
+ */
+#ifndef BAZIL_STORED_BROKEN_H
+#define BAZIL_STORED_BROKEN_H
+
+enum store_broken {
+	BROKEN_NOTHING,
+	BROKEN_NO_SYNC,	    /* no fdatasync of an arena */
+	BROKEN_ACK_FIRST,   /* a sync says done before anything is written */
+	BROKEN_INDEX_FIRST, /* the index commits before the log is durable */
+	BROKEN_ROLL,	    /* a new arena is begun before the last one is durable */
+	BROKEN_NO_DIR_SYNC, /* a new arena's name is not made durable */
+	BROKEN_TORN_IS_OK,  /* what follows a torn frame is believed */
+	BROKEN_NO_CRC,	    /* a frame's payload is not checked */
+	BROKEN_NOT_BOUND,   /* a frame is valid at any place */
+	BROKEN_NO_CUT,	    /* a torn tail stays where it is */
+	BROKEN_HALF_PULL,   /* changes of a pull count without its commit */
+	BROKEN_POSITION,    /* a checkpoint says more than it has */
+	BROKEN_NUMBERS,	    /* inode numbers are given out before they are reserved */
+	BROKEN_COUNT,
+};
+
+#ifdef STORE_BREAKABLE
+extern enum store_broken store_broken;
+#define BROKEN(what) (store_broken == (what))
+#else
+#define BROKEN(what) 0
+#endif
+
+#endif
