@@ -331,8 +331,7 @@ static int visit_arena(struct visit *v, uint64_t offset, bool is_last)
 	if (!is_last || v->scan.offset == end)
 		return 0;
 	/* A last frame without its padding is whole, but the next must not begin inside it. */
-	if (!BROKEN(BROKEN_NO_CUT))
-		r = v->a->io->ftruncate(v->a->io->ctx, arena->fd, v->scan.offset);
+	r = v->a->io->ftruncate(v->a->io->ctx, arena->fd, v->scan.offset);
 	arena->size = v->scan.offset;
 	v->a->is_dirty = true;
 	return r;

@@ -16,7 +16,6 @@ enum store_broken {
 	BROKEN_TORN_IS_OK,  /* what follows a torn frame is believed */
 	BROKEN_NO_CRC,	    /* a frame's payload is not checked */
 	BROKEN_NOT_BOUND,   /* a frame is valid at any place */
-	BROKEN_NO_CUT,	    /* a torn tail stays where it is */
 	BROKEN_HALF_PULL,   /* changes of a pull count without its commit */
 	BROKEN_POSITION,    /* a checkpoint says more than it has */
 	BROKEN_NUMBERS,	    /* inode numbers are given out before they are reserved */

@@ -77,6 +77,8 @@ static void options_default(struct engine_options *o)
 		o->io = &store_io_file;
 	if (o->arena_size == 0)
 		o->arena_size = 1u << 30;
+	if (o->part_size == 0)
+		o->part_size = 4u << 20;
 	if (o->map_size == 0)
 		o->map_size = UINT64_C(1) << 40;
 	if (o->reserve_size == 0)

@@ -57,6 +57,7 @@ struct engine_options {
 				      engine_tick */
 	bool rebuild;		   /* forget the index and make it anew from the arenas */
 	uint64_t arena_size;	   /* 0: 1 GiB */
+	uint32_t part_size;	   /* of what a pull changes, in one frame; 0: 4 MiB */
 	uint64_t map_size;	   /* 0: 1 TiB */
 	uint64_t reserve_size;	   /* 0: 64 MiB; ~0: none */
 	uint64_t checkpoint_bytes; /* 0: 256 MiB of log, or */

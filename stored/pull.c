@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PART_MAX     (4u << 20) /* bytes of changes in one frame */
-#define HANDLE_SHIFT 40		/* a handle is arena << 40 | offset of the record */
+#define HANDLE_SHIFT 40 /* a handle is arena << 40 | offset of the record */
 
 struct pull {
 	struct volume *vol;
@@ -372,7 +371,7 @@ static int cut_part(struct applying *a)
 	int r;
 
 	arenas_payload(&a->engine->arenas, &len);
-	if (len < PART_MAX)
+	if (len < a->engine->options.part_size)
 		return 0;
 	r = change_end(a->engine, FRAME_PULL_CHANGES, &head, NULL);
 	if (r == 0)

@@ -119,6 +119,8 @@ static int replay_frame(void *arg, const struct frame_view *frame)
 		r = object_replay_freed(engine, frame);
 		break;
 	case FRAME_PULL_PART:
+		/* Of a new pull: what one before it began was never committed. */
+		engine->parts.num = 0;
 		engine->ops++;
 		break;
 	case FRAME_END:

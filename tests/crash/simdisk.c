@@ -261,11 +261,14 @@ static ssize_t sim_pwrite(void *ctx, int fd, const void *data, size_t len, uint6
 {
 	struct sim_op op = { .type = SIM_WRITE, .offset = offset, .len = len };
 	struct sim_data *file = data_of(ctx, fd, &op.file);
+	struct simdisk *disk = ctx;
 
+	if (disk->full_after > 0 && --disk->full_after == 0)
+		op.len = len / 2; /* a failing write may have written some of it */
 	op.data = (uint8_t *)(uintptr_t)data;
-	sim_data_write(file, offset, data, len);
-	sim_record(ctx, &op);
-	return (ssize_t)len;
+	sim_data_write(file, offset, data, op.len);
+	sim_record(disk, &op);
+	return op.len == len ? (ssize_t)len : -ENOSPC;
 }
 
 static int sim_fdatasync(void *ctx, int fd)

@@ -91,6 +91,7 @@ struct simdisk {
 	struct sim_log log;
 	bool is_recording;
 	enum sim_lie lie;
+	unsigned full_after; /* the write after so many finds the disk full; 0: none */
 	uint64_t clock, random;
 };
 

@@ -36,35 +36,7 @@ static uint64_t any(struct work *w, uint64_t below)
 
 /* ---- states and promises */
 
-static void note(struct work *w, size_t begun)
-{
-	struct world *world = w->world;
-	struct world_state state = { .begun = begun };
-	int r;
-
-	r = state_digest(w->rig.engine, world, &state.digest);
-	if (r < 0)
-		fprintf(stderr, "state %zu: %s\n", world->num_states, strerror(-r));
-	sim_must(r == 0);
-	w->oids = w->rig.last_id > w->oids ? w->rig.last_id : w->oids;
-	state.oids = w->oids;
-	if (world->num_states > 0) {
-		struct world_state *last = &world->states[world->num_states - 1];
-
-		if (last->digest == state.digest) {
-			last->oids = state.oids;
-			return;
-		}
-	}
-	if (world->num_states == world->cap_states) {
-		world->cap_states = world->cap_states ? world->cap_states * 2 : 64;
-		world->states = realloc(world->states, world->cap_states * sizeof(state));
-		sim_must(world->states);
-	}
-	world->states[world->num_states++] = state;
-}
-
-static void ack(struct work *w)
+static void promise(struct work *w, size_t state)
 {
 	struct world *world = w->world;
 
@@ -73,8 +45,44 @@ static void ack(struct work *w)
 		world->acks = realloc(world->acks, world->cap_acks * sizeof(*world->acks));
 		sim_must(world->acks);
 	}
+	w->oids = w->rig.last_id > w->oids ? w->rig.last_id : w->oids;
 	world->acks[world->num_acks].at = world->disk.log.num;
-	world->acks[world->num_acks++].state = world->num_states - 1;
+	world->acks[world->num_acks].oids = w->oids;
+	world->acks[world->num_acks++].state = state;
+}
+
+/* Everything so far is promised. */
+static void ack(struct work *w)
+{
+	promise(w, w->world->num_states - 1);
+}
+
+static void note(struct work *w, size_t begun)
+{
+	struct world *world = w->world;
+	struct world_state state = { .begun = begun };
+
+	sim_must(state_digest(w->rig.engine, world, &state.digest) == 0);
+	/* Numbers are promised at once. */
+	if (world->num_acks > 0 && w->rig.last_id > w->oids)
+		promise(w, world->acks[world->num_acks - 1].state);
+	if (world->num_states > 0 && world->states[world->num_states - 1].digest == state.digest)
+		return;
+	if (world->num_states == world->cap_states) {
+		world->cap_states = world->cap_states ? world->cap_states * 2 : 64;
+		world->states = realloc(world->states, world->cap_states * sizeof(state));
+		sim_must(world->states);
+	}
+	world->states[world->num_states++] = state;
+}
+
+uint64_t world_oids(const struct world *world, size_t at)
+{
+	uint64_t oids = 0;
+
+	for (size_t i = 0; i < world->num_acks && world->acks[i].at <= at; i++)
+		oids = world->acks[i].oids;
+	return oids;
 }
 
 void world_allowed(const struct world *world, size_t at, size_t *ret_first, size_t *ret_last)
@@ -122,7 +130,7 @@ static void op_create(struct work *w)
 	if (w->num_files == FILES_MAX)
 		return;
 	w->files[w->num_files] = rig_file(&w->rig, any_dir(w), name, &w->lids[w->num_files]);
-	w->num_files++;
+	w->world->file = w->files[w->num_files++];
 }
 
 static void op_mkdir(struct work *w)
@@ -184,7 +192,7 @@ static void op_write(struct work *w, size_t i)
 	if (any(w, 3) == 0)
 		put_xattr(&entry, w->files[i], any(w, 2) ? "user.a" : "user.b", any(w, 1000),
 			any(w, 900));
-	put_body(&entry, w->files[i], sim_random(&w->seed), any(w, 10) ? any(w, 500) : 4000);
+	put_body(&entry, w->files[i], sim_random(&w->seed), any(w, 10) ? 100 * any(w, 4) : 4000);
 	apply(w);
 }
 
@@ -320,8 +328,8 @@ static void other_new(struct work *w)
 	w->has_other = true;
 }
 
-/* p <- q, as syncd would. */
-static void pull(struct rig *p, struct rig *q)
+/* p <- q, as syncd would. -ENOSPC: p's disk was full. */
+static int pull(struct rig *p, struct rig *q)
 {
 	static uint8_t blob[120000], asked[TREE_KNOWLEDGE_SIZE], need[60000];
 	static uint8_t known[2 * TREE_KNOWLEDGE_SIZE];
@@ -332,33 +340,41 @@ static void pull(struct rig *p, struct rig *q)
 	uint64_t cursor = 0;
 	bool end = false;
 	size_t len;
+	int r = 0;
 
 	sim_must(engine_pull_begin(p->engine, p->vol, &pull, asked, &len) == 0);
 	sim_must(engine_serve_begin(q->engine, q->vol, asked, len, &serve, &info) == 0);
 	if (info.has_nothing) {
 		engine_pull_abort(p->engine, pull);
-		return;
+		return 0;
 	}
 	while (!end) {
 		sim_must(engine_serve_page(serve, &cursor, blob, sizeof(blob), &len, &end) == 0);
-		sim_must(engine_pull_put(p->engine, pull, blob, len, NULL, 0) == 0);
+		r = engine_pull_put(p->engine, pull, blob, len, NULL, 0);
+		if (r < 0)
+			engine_pull_abort(p->engine, pull);
+		if (r < 0)
+			break;
 	}
-	for (;;) {
-		sim_must(engine_pull_step(p->engine, pull, known, info.known_len, info.is_full,
-				 &result) == 0);
-		if (result.need_len == 0)
+	while (r == 0) {
+		r = engine_pull_step(p->engine, pull, known, info.known_len, info.is_full, &result);
+		if (r < 0 || result.need_len == 0)
 			break;
 		sim_must(engine_serve_inodes(
 				 serve, need, result.need_len, blob, sizeof(blob), &len) == 0);
-		sim_must(engine_pull_put(p->engine, pull, blob, len, NULL, 0) == 0);
+		r = engine_pull_put(p->engine, pull, blob, len, NULL, 0);
+		if (r < 0)
+			engine_pull_abort(p->engine, pull);
 	}
 	engine_serve_end(serve);
 	engine_changes_release(&result.changes);
+	return r;
 }
 
 static void op_pull(struct work *w)
 {
 	char name[16];
+	int r;
 
 	if (!w->has_other)
 		other_new(w);
@@ -366,14 +382,34 @@ static void op_pull(struct work *w)
 		any_name(w, name);
 		rig_file(&w->other, TREE_ROOT, name, NULL);
 	}
-	pull(&w->rig, &w->other);
+	/* Sometimes it ends half done, and is done again. */
+	if (any(w, 3) == 0) {
+		w->world->disk.full_after = 1 + any(w, 4);
+		r = pull(&w->rig, &w->other);
+		w->world->disk.full_after = 0;
+		sim_must(r == 0 || r == -ENOSPC);
+	}
+	sim_must(pull(&w->rig, &w->other) == 0);
+}
+
+/* What finds no room did not happen. */
+static void op_full(struct work *w, size_t i)
+{
+	int r;
+
+	w->world->disk.full_after = 1;
+	entry_start(&entry, view_of(w));
+	put_body(&entry, w->files[i], sim_random(&w->seed), 100 + any(w, 900));
+	r = rig_apply(&w->rig, &entry);
+	w->world->disk.full_after = 0;
+	sim_must(r == 0 || r == -ENOSPC);
 }
 
 static void op_serve(struct work *w)
 {
 	if (!w->has_other)
 		other_new(w);
-	pull(&w->other, &w->rig);
+	sim_must(pull(&w->other, &w->rig) == 0);
 }
 
 /* ---- all of it */
@@ -383,7 +419,7 @@ static bool operate(struct work *w, unsigned what)
 {
 	size_t i = w->num_files ? any(w, w->num_files) : 0;
 
-	if (w->num_files == 0 && what < 8)
+	if (w->num_files == 0 && (what < 8 || what == 20))
 		what = 8;
 	switch (what) {
 	case 0:
@@ -430,6 +466,9 @@ static bool operate(struct work *w, unsigned what)
 		op_reopen(w);
 		return true;
 	case 20:
+		op_full(w, i);
+		return false;
+	case 21:
 		op_pull(w);
 		return false;
 	default:
@@ -452,6 +491,7 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 		.reserve_size = any(&w, 4) ? UINT64_MAX : 8192,
 		.map_size = 16u << 20,
 		.arena_size = (4u << 10) << any(&w, 5),
+		.part_size = any(&w, 2) ? 0 : 80,
 		.checkpoint_ops = 5 + any(&w, 40),
 	};
 	w.rig.options = world->options;
@@ -469,7 +509,7 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 		bool is_durable;
 
 		begun = world->disk.log.num;
-		is_durable = operate(&w, (unsigned)any(&w, 22));
+		is_durable = operate(&w, (unsigned)any(&w, 23));
 		note(&w, begun);
 		if (is_durable)
 			ack(&w);

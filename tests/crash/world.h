@@ -15,8 +15,13 @@
 
 struct world_state {
 	uint64_t digest;
-	size_t begun;  /* operations of the log before the one that led to it began */
-	uint64_t oids; /* the greatest number given out so far */
+	size_t begun; /* operations of the log before the one that led to it began */
+};
+
+/* From this place of the log on a state is promised, and that no number below oids is given out. */
+struct world_ack {
+	size_t at, state;
+	uint64_t oids;
 };
 
 struct world {
@@ -25,12 +30,11 @@ struct world {
 	struct engine_options options;
 	struct world_state *states;
 	size_t num_states, cap_states;
-	struct {
-		size_t at, state; /* from this place of the log on, this state is promised */
-	} * acks;
+	struct world_ack *acks;
 	size_t num_acks, cap_acks;
 	uint8_t objects[WORLD_OBJECTS_MAX][32];
 	size_t num_objects;
+	uint64_t file; /* one that was made */
 };
 
 /* num: operations. pulls: a second store is pulled from and served to. */
@@ -39,6 +43,7 @@ void world_free(struct world *world);
 
 /* A crash during operation `at` of the log leaves one of the states first..last. */
 void world_allowed(const struct world *world, size_t at, size_t *ret_first, size_t *ret_last);
+uint64_t world_oids(const struct world *world, size_t at);
 /* The last state in first..last with this digest; -1: none. */
 long world_find(const struct world *world, uint64_t digest, size_t first, size_t last);
 
