@@ -505,6 +505,8 @@ void arenas_drop(struct arenas *a)
 {
 	a->len = 0;
 	a->is_open = false;
+	/* A hole in the sequence would look like a frame that was lost. */
+	a->next_sequence = a->flushed;
 }
 
 int arenas_flush(struct arenas *a)
@@ -519,9 +521,12 @@ int arenas_flush(struct arenas *a)
 	a->is_dirty = true;
 	r = store_io_write_full(a->io, arena->fd, a->buf, a->len, arena->size);
 	if (r < 0) {
-		/* Part of it may be there. It is behind every position that anybody knows; if it
-		 * cannot be cut now the next flush writes over it. */
-		a->io->ftruncate(a->io->ctx, arena->fd, arena->size);
+		/* Part of it may be there. It is behind every position that anybody knows; but a
+		 * crash could bring a whole frame of it back below the next ones, so that the cut
+		 * is made durable first. If it cannot be cut the next flush writes over it. */
+		if (a->io->ftruncate(a->io->ctx, arena->fd, arena->size) == 0 && r == -ENOSPC &&
+			arenas_sync(a) < 0)
+			return -EIO;
 		return r;
 	}
 	arena->size += a->len;
