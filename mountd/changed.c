@@ -211,6 +211,7 @@ static void refresh(struct mountd *m, struct inode *inode)
 		inode->entries = fresh->entries;
 		inode->subdirs = fresh->subdirs;
 		inode->num_xattrs = fresh->num_xattrs;
+		inode->has_no_default_acl = false;
 		if (fresh->parent != 0)
 			inode->parent = fresh->parent;
 		inode->has_siblings = fresh->has_siblings;

@@ -87,6 +87,12 @@ void guard_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 		op_mkdir(req, parent, name, mode);
 }
 
+void guard_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+	if (!is_past(req, parent))
+		op_tmpfile(req, parent, mode, fi);
+}
+
 void guard_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	if (!is_reserved(req, parent, name, -EEXIST))

@@ -17,6 +17,7 @@ void guard_readdirplus(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void guard_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void guard_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void guard_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi);
 void guard_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
 void guard_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
 void guard_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -33,6 +33,7 @@ struct inode {
 	uint32_t nlink; /* links that name it; directories: 0 or 1 */
 	uint32_t subdirs;
 	uint32_t num_xattrs;
+	bool has_no_default_acl; /* looked for and not found; false: not known */
 	uint64_t entries;
 	struct sealed_attr attr;   /* symlink target: owned */
 	struct sealed_body body;   /* as stored; inline bytes: owned */

@@ -3,113 +3,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include "ipc/chan.h"
-#include "ipc/store.gen.h"
-#include "mountd/at.h"
+#include "cas/metaseal.h"
+#include "mountd/acl.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
-#include "mountd/records.h"
 #include "mountd/request.h"
+#include "mountd/xattrs.h"
 
-/* One attribute after the other: called with each that opens. Positive: enough. */
-typedef int xattr_fn(
-	void *arg, const char *name, size_t name_len, const uint8_t *value, size_t len);
-
-/* A page of records, the last one's tag into after. 1: fn had enough. */
-static int visit_page(struct mountd *m, const struct ipc_bytes *records,
-	uint8_t after[TREE_TAG_SIZE], xattr_fn *fn, void *arg)
-{
-	uint8_t *buf = malloc(TREE_XATTR_SEALED_MAX), last[TREE_TAG_SIZE] = { 0 };
-	struct records cursor = { records->data, records->len };
-	struct tree_record rec;
-	int r = 0;
-
-	if (buf == NULL)
-		return -ENOMEM;
-	while (r == 0 && records_next(&cursor, &rec) == 0) {
-		const uint8_t *value;
-		const char *name;
-		size_t name_len, len;
-
-		/* Of several elements stored gives the winner first. */
-		if (memcmp(last, rec.e.tag, sizeof(last)) == 0)
-			continue;
-		memcpy(last, rec.e.tag, sizeof(last));
-		memcpy(after, rec.e.tag, sizeof(last));
-		if (sealed_get_xattr(&m->sealer, &rec, buf, &name, &name_len, &value, &len) == 0)
-			r = fn(arg, name, name_len, value, len);
-	}
-	free(buf);
-	return r;
-}
-
-static int visit(
-	struct mountd *m, uint64_t oid, const uint8_t after[TREE_TAG_SIZE], xattr_fn *fn, void *arg)
-{
-	struct store_xattrs req = { .oid = at_oid(m, oid), .at = at_time(m, oid) };
-	struct store_xattrs_reply reply;
-	bool end = false;
-	int r = 0;
-
-	memcpy(req.after, after, TREE_TAG_SIZE);
-	while (r == 0 && !end) {
-		do {
-			r = store_xattrs_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
-		} while (edge_again(m, r));
-		if (r < 0)
-			return r;
-		end = reply.end || reply.records.len == 0;
-		r = visit_page(m, &reply.records, req.after, fn, arg);
-		store_xattrs_reply_release(&reply);
-	}
-	return r < 0 ? r : 0;
-}
-
-struct wanted {
-	const char *name;
-	size_t name_len;
-	uint8_t *value; /* malloc'ed */
-	size_t len;
-	bool found;
-};
-
-static int take_wanted(
-	void *arg, const char *name, size_t name_len, const uint8_t *value, size_t len)
-{
-	struct wanted *wanted = arg;
-
-	/* Asked for from just before its tag: it is the first or it is not there. */
-	if (name_len != wanted->name_len || memcmp(name, wanted->name, name_len) != 0)
-		return 1;
-	wanted->value = malloc(len + 1);
-	if (wanted->value == NULL)
-		return -ENOMEM;
-	memcpy(wanted->value, value, len);
-	wanted->len = len;
-	wanted->found = true;
-	return 1;
-}
-
-/* 0 and wanted->found. */
-static int find_xattr(
-	struct mountd *m, const struct inode *inode, const char *name, struct wanted *ret)
-{
-	uint8_t tag[TREE_TAG_SIZE];
-
-	*ret = (struct wanted){ .name = name, .name_len = strlen(name) };
-	if (inode->num_xattrs == 0)
-		return 0;
-	cas_xattr_tag(&m->sealer.keys, at_oid(m, inode->oid), name, ret->name_len, tag);
-	for (int i = TREE_TAG_SIZE - 1; i >= 0 && tag[i]-- == 0; i--)
-		;
-	return visit(m, inode->oid, tag, take_wanted, ret);
-}
-
-/* Access lists (system.) would have to change modes and be inherited: not served as plain
- * attributes. Who may touch the other namespaces the kernel checked, but for their existence. */
+/* Who may touch which namespace the kernel checked, but for their existence. */
 static int check(const char *name)
 {
 	static const char *const spaces[] = { "user.", "trusted.", "security." };
@@ -122,110 +27,153 @@ static int check(const char *name)
 		if (strncmp(name, spaces[i], len) == 0)
 			return name[len] == '\0' ? -EINVAL : 0;
 	}
-	return -EOPNOTSUPP;
+	return acl_is_name(name) ? 0 : -EOPNOTSUPP;
 }
 
-static int publish_xattr(struct mountd *m, struct inode *inode, const char *name, const char *value,
-	size_t size, bool remove)
+/* A change of one attribute. value NULL: it goes. */
+struct change {
+	const char *name, *value;
+	size_t size;
+	struct sealed_attr attr; /* the inode's, as it will be */
+	bool was_there;
+};
+
+static int begin(struct mountd *m, fuse_ino_t ino, const char *name, struct change *change,
+	struct inode **ret)
 {
-	struct sealed_attr attr = inode->attr;
+	uint8_t *old;
+	size_t len;
+	int r = check(name);
+
+	if (r == 0)
+		r = load_inode(m, ino, ret);
+	if (r == 0 && (m->read_only || (*ret)->sibling_of != 0))
+		r = -EROFS;
+	if (r == 0)
+		r = xattrs_find(m, *ret, name, &old, &len);
+	if (r < 0)
+		return r;
+	*change = (struct change){ .name = name, .attr = (*ret)->attr, .was_there = old != NULL };
+	change->attr.ctime = request_now();
+	free(old);
+	return 0;
+}
+
+static int publish(struct mountd *m, struct inode *inode, const struct change *change)
+{
+	size_t name_len = strlen(change->name);
 	uint8_t tag[TREE_TAG_SIZE];
 	struct batch batch;
 	int r;
 
-	attr.ctime = request_now();
 	batch_begin(m, &batch);
-	batch_put_attr(&batch, inode->oid, &attr);
-	if (remove) {
-		cas_xattr_tag(&m->sealer.keys, inode->oid, name, strlen(name), tag);
+	batch_put_attr(&batch, inode->oid, &change->attr);
+	if (change->value != NULL) {
+		batch_put_xattr(
+			&batch, inode->oid, change->name, name_len, change->value, change->size);
+	} else if (change->was_there) {
+		cas_xattr_tag(&m->sealer.keys, inode->oid, change->name, name_len, tag);
 		batch_remove(&batch, TREE_XATTR, inode->oid, tag);
 		batch.grows = false;
-	} else {
-		batch_put_xattr(&batch, inode->oid, name, strlen(name), value, size);
 	}
 	r = batch_publish(&batch, m->view, 0);
-	if (r == 0)
-		inode->attr = attr;
-	return r;
+	if (r < 0)
+		return r;
+	inode->attr = change->attr;
+	if (change->value != NULL && !change->was_there)
+		inode->num_xattrs++;
+	if (change->value == NULL && change->was_there)
+		inode->num_xattrs--;
+	if (strcmp(change->name, ACL_DEFAULT) == 0)
+		inode->has_no_default_acl = false;
+	return 0;
+}
+
+/* A list of rights changes the mode with it, and is not kept where the mode says all of it. */
+static int set_acl(struct mountd *m, struct change *change)
+{
+	const uint8_t *value = (const uint8_t *)change->value;
+
+	if (!acl_is_sound(value, change->size))
+		return -EINVAL;
+	if (strcmp(change->name, ACL_ACCESS) != 0)
+		return 0;
+	change->attr.mode = (change->attr.mode & ~0777u) | acl_mode(value, change->size);
+	if (m->session.kills_sgid)
+		change->attr.mode &= ~(uint32_t)S_ISGID;
+	if (acl_is_mode(value, change->size))
+		change->value = NULL;
+	return 0;
 }
 
 void op_setxattr(
 	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	struct mountd *m = request_mountd(req);
-	struct wanted wanted = { 0 };
+	struct change change;
 	struct inode *inode;
-	int r = check(name);
+	int r;
 
 	if (request_was_done(req))
 		return;
-	if (r == 0)
-		r = load_inode(m, ino, &inode);
-	if (r == 0 && (m->read_only || inode->sibling_of != 0))
-		r = -EROFS;
-	if (r == 0 && size > SEALED_XATTR_MAX)
-		r = -E2BIG;
-	if (r == 0)
-		r = find_xattr(m, inode, name, &wanted);
-	if (r == 0 && flags & XATTR_CREATE && wanted.found)
+	r = size > SEALED_XATTR_MAX ? -E2BIG : begin(m, ino, name, &change, &inode);
+	if (r == 0 && flags & XATTR_CREATE && change.was_there)
 		r = -EEXIST;
-	if (r == 0 && flags & XATTR_REPLACE && !wanted.found)
+	if (r == 0 && flags & XATTR_REPLACE && !change.was_there)
 		r = -ENODATA;
+	if (r == 0) {
+		change.value = value;
+		change.size = size;
+		if (acl_is_name(name))
+			r = set_acl(m, &change);
+	}
 	if (r == 0)
-		r = publish_xattr(m, inode, name, value, size, false);
-	if (r == 0 && !wanted.found)
-		inode->num_xattrs++;
-	free(wanted.value);
+		r = publish(m, inode, &change);
 	request_done(req, r);
 }
 
 void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct mountd *m = request_mountd(req);
-	struct wanted wanted = { 0 };
+	struct change change;
 	struct inode *inode;
-	int r = check(name);
+	int r;
 
 	if (request_was_done(req))
 		return;
+	r = begin(m, ino, name, &change, &inode);
+	/* Removing a list that is not there is no error, on any file system. */
+	if (r == 0 && !change.was_there)
+		r = acl_is_name(name) ? 1 : -ENODATA;
 	if (r == 0)
-		r = load_inode(m, ino, &inode);
-	if (r == 0 && (m->read_only || inode->sibling_of != 0))
-		r = -EROFS;
-	if (r == 0)
-		r = find_xattr(m, inode, name, &wanted);
-	if (r == 0 && !wanted.found)
-		r = -ENODATA;
-	if (r == 0)
-		r = publish_xattr(m, inode, name, NULL, 0, true);
-	if (r == 0)
-		inode->num_xattrs--;
-	free(wanted.value);
-	request_done(req, r);
+		r = publish(m, inode, &change);
+	request_done(req, r < 0 ? r : 0);
 }
 
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct mountd *m = request_mountd(req);
-	struct wanted wanted = { 0 };
+	uint8_t *value = NULL;
 	struct inode *inode;
+	size_t len = 0;
 	int r = check(name);
 
 	if (r == 0)
 		r = load_inode(m, ino, &inode);
 	if (r == 0)
-		r = find_xattr(m, inode, name, &wanted);
-	if (r == 0 && !wanted.found)
+		r = acl_is_name(name) ? xattrs_find_acl(m, inode, name, &value, &len)
+				      : xattrs_find(m, inode, name, &value, &len);
+	if (r == 0 && value == NULL)
 		r = -ENODATA;
-	if (r == 0 && size > 0 && wanted.len > size)
+	if (r == 0 && size > 0 && len > size)
 		r = -ERANGE;
 	if (r < 0)
 		request_done(req, r);
 	else if (size == 0)
-		fuse_reply_xattr(req, wanted.len);
+		fuse_reply_xattr(req, len);
 	else
-		fuse_reply_buf(req, (const char *)wanted.value, wanted.len);
-	free(wanted.value);
+		fuse_reply_buf(req, (const char *)value, len);
+	free(value);
 }
 
 struct names {
@@ -250,7 +198,6 @@ static int take_name(void *arg, const char *name, size_t name_len, const uint8_t
 
 void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	static const uint8_t first[TREE_TAG_SIZE];
 	struct mountd *m = request_mountd(req);
 	struct names names = { .buf = (char *)m->io_buf,
 		.size = size < SESSION_IO_MAX ? size : SESSION_IO_MAX,
@@ -258,8 +205,8 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	struct inode *inode;
 	int r = load_inode(m, ino, &inode);
 
-	if (r == 0 && inode->num_xattrs > 0)
-		r = visit(m, ino, first, take_name, &names);
+	if (r == 0)
+		r = xattrs_visit(m, inode, take_name, &names);
 	if (r == 0 && size > 0 && names.len > names.size)
 		r = -ERANGE;
 	if (r < 0)

@@ -1,17 +1,19 @@
 #include "mountd/ops.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 
 #include "mountd/guard.h"
 #include "mountd/mountd.h"
+#include "mountd/request.h"
 
 static void op_init(void *arg, struct fuse_conn_info *conn)
 {
-	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
-				       FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-				       FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-				       FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
-				       FUSE_CAP_EXPLICIT_INVAL_DATA;
+	static const unsigned wanted =
+		FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
+		FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+		FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
+		FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 
 	conn->want = conn->capable & wanted;
 	conn->max_write = SESSION_IO_MAX;
@@ -26,8 +28,18 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_err(req, ENOSYS);
 }
 
+static void op_create(
+	fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	if (request_mountd(req)->session.opcode == FUSE_TMPFILE)
+		guard_tmpfile(req, parent, mode, fi);
+	else
+		fuse_reply_err(req, ENOSYS);
+}
+
 const struct fuse_lowlevel_ops mountd_ops = {
 	.open = op_open,
+	.create = op_create,
 	.opendir = op_open,
 	.init = op_init,
 	.lookup = guard_lookup,

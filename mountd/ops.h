@@ -4,7 +4,7 @@
  *	op_lookup.c   lookup forget forget_multi getattr readlink statfs
  *	op_setattr.c  setattr
  *	op_list.c     readdir readdirplus
- *	op_make.c     mknod mkdir symlink link
+ *	op_make.c     mknod mkdir symlink link tmpfile
  *	op_remove.c   unlink rmdir
  *	op_rename.c   rename
  *	op_file.c     read write lseek fallocate copy_file_range
@@ -16,7 +16,7 @@
  * attributes that nobody stored.
  *
  * Answered by ENOSYS, after which the kernel does without: open, release, opendir, releasedir,
- * flush and create. A handle needs nothing from us: reads and writes say their
+ * flush and create (but for O_TMPFILE). A handle needs nothing from us: reads and writes say their
  * inode, a new file is mknod'ed, and what was written is stored by age or by fsync. Locks are
  * kept by the kernel.
  *
@@ -48,6 +48,7 @@ void op_readdirplus(
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi);
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);

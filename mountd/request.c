@@ -144,6 +144,25 @@ void request_attr(fuse_req_t req, const struct inode *inode)
 	fuse_reply_attr(req, &st, timeout(m));
 }
 
+void request_created(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
+{
+	struct mountd *m = request_mountd(req);
+	struct fuse_entry_param entry;
+
+	request_fill_entry(m, inode, &entry);
+	fi->keep_cache = 1;
+	lookup_count(&m->inodes, inode->oid, 1);
+	if (fuse_reply_create(req, &entry, fi) < 0)
+		lookup_forget(&m->inodes, inode->oid, 1);
+}
+
+bool request_did(fuse_req_t req, uint64_t *ret_oid)
+{
+	struct mountd *m = request_mountd(req);
+
+	return state_was_done(&m->state, m->session.unique, publish_position(m), ret_oid);
+}
+
 bool request_was_done(fuse_req_t req)
 {
 	struct mountd *m = request_mountd(req);
@@ -151,7 +170,7 @@ bool request_was_done(fuse_req_t req)
 	uint64_t oid;
 	int r;
 
-	if (!state_was_done(&m->state, m->session.unique, publish_position(m), &oid))
+	if (!request_did(req, &oid))
 		return false;
 	if (oid == 0) {
 		request_done(req, 0);

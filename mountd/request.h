@@ -26,6 +26,8 @@ int request_errno(int r);
 void request_done(fuse_req_t req, int r);
 /* The inode under a name; counts the kernel's reference. */
 void request_entry(fuse_req_t req, struct inode *inode);
+/* A new inode that is open at the same time; counts the kernel's reference. */
+void request_created(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi);
 /* There is no such name, and the kernel may remember that. */
 void request_no_entry(fuse_req_t req);
 void request_attr(fuse_req_t req, const struct inode *inode);
@@ -34,6 +36,8 @@ void request_fill_entry(
 	struct mountd *m, const struct inode *inode, struct fuse_entry_param *ret_entry);
 /* The request was done by an earlier mountd, which died before it answered: answers it now. */
 bool request_was_done(fuse_req_t req);
+/* The same without the answer. *ret_oid: the inode that was made, or 0. */
+bool request_did(fuse_req_t req, uint64_t *ret_oid);
 
 /* Now, in ns since the epoch, as coarse as a kernel's file times. */
 int64_t request_now(void);

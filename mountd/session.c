@@ -54,9 +54,11 @@ static int read_init(int fd, uint8_t *buf, size_t size, size_t *ret_len)
 	}
 }
 
-/* A flag that libfuse 3.14 does not know: without it the kernel asks for the security.capability
- * attribute before every write. */
-static void patch_reply(const uint8_t *init, size_t init_len, uint8_t *reply, size_t reply_len)
+/* Flags that libfuse 3.14 does not know. Without HANDLE_KILLPRIV_V2 the kernel asks for the
+ * security.capability attribute before every write; without SETXATTR_EXT it does not say whether a
+ * change of an access list takes the set-group-id bit away. */
+static void patch_reply(struct session *session, const uint8_t *init, size_t init_len,
+	uint8_t *reply, size_t reply_len)
 {
 	struct fuse_init_in in = { 0 };
 	struct fuse_init_out out;
@@ -67,7 +69,8 @@ static void patch_reply(const uint8_t *init, size_t init_len, uint8_t *reply, si
 	if (reply_len != sizeof(struct fuse_out_header) + sizeof(out))
 		return;
 	memcpy(&out, reply + sizeof(struct fuse_out_header), sizeof(out));
-	out.flags |= in.flags & FUSE_HANDLE_KILLPRIV_V2;
+	out.flags |= in.flags & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT);
+	session->has_setxattr_ext = out.flags & FUSE_SETXATTR_EXT;
 	memcpy(reply + sizeof(struct fuse_out_header), &out, sizeof(out));
 }
 
@@ -92,7 +95,7 @@ static int answer_init(struct session *session, int reply_fd, const uint8_t *ini
 		return n < 0 ? -errno : -EPROTO;
 	if (((const struct fuse_out_header *)reply)->error != 0)
 		return -EPROTO;
-	patch_reply(init, init_len, reply, (size_t)n);
+	patch_reply(session, init, init_len, reply, (size_t)n);
 	*ret_reply_len = (size_t)n;
 	return 0;
 }
@@ -144,15 +147,40 @@ static void note_flags(
 			((const struct fuse_setattr_in *)body)->valid & FATTR_KILL_SUIDGID;
 }
 
+/* What libfuse 3.14 does not know it gets as what it knows: FUSE_TMPFILE is laid out as
+ * FUSE_CREATE, and the longer FUSE_SETXATTR loses what it has more, after a look at it. Returns the
+ * length. */
+static size_t translate(struct session *session, size_t len)
+{
+	struct fuse_in_header *head = (struct fuse_in_header *)session->buf;
+	uint8_t *body = session->buf + sizeof(*head);
+	struct fuse_setxattr_in in;
+
+	session->kills_sgid = false;
+	if (head->opcode == FUSE_TMPFILE)
+		head->opcode = FUSE_CREATE;
+	if (head->opcode != FUSE_SETXATTR || !session->has_setxattr_ext ||
+		len < sizeof(*head) + sizeof(in))
+		return len;
+	memcpy(&in, body, sizeof(in));
+	session->kills_sgid = in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID;
+	memmove(body + FUSE_COMPAT_SETXATTR_IN_SIZE, body + sizeof(in),
+		len - sizeof(*head) - sizeof(in));
+	len -= sizeof(in) - FUSE_COMPAT_SETXATTR_IN_SIZE;
+	head->len = (uint32_t)len;
+	return len;
+}
+
 static void process(struct mountd *m, size_t len)
 {
 	struct session *session = &m->session;
 	const struct fuse_in_header *head = (const struct fuse_in_header *)session->buf;
-	struct fuse_buf buf = { .size = len, .mem = session->buf };
+	struct fuse_buf buf = { .mem = session->buf };
 
 	session->unique = head->unique;
 	session->opcode = head->opcode;
 	note_flags(session, head, session->buf + sizeof(*head), len - sizeof(*head));
+	buf.size = translate(session, len);
 	m->num_requests++;
 	if (head->opcode == OPCODE_STATX)
 		op_statx(m, head->unique, head->nodeid);

@@ -38,7 +38,9 @@ struct session {
 	uint64_t unique;
 	uint32_t opcode;
 	bool kills_priv; /* FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID */
+	bool kills_sgid; /* FUSE_SETXATTR_ACL_KILL_SGID */
 	uint32_t kernel_minor;
+	bool has_setxattr_ext;
 };
 
 /* Takes fuse_fd. -EPROTO: the kernel or libfuse does not go with the saved INIT: mount anew. */
