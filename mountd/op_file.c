@@ -57,9 +57,7 @@ static int kill_priv(struct mountd *m, struct inode *inode)
 	struct batch batch;
 	int r;
 
-	attr.mode &= ~(uint32_t)S_ISUID;
-	if (attr.mode & S_IXGRP)
-		attr.mode &= ~(uint32_t)S_ISGID;
+	attr.mode = request_mode_killed(m, inode);
 	if (!m->session.kills_priv || attr.mode == inode->attr.mode)
 		return 0;
 	batch_begin(m, &batch);

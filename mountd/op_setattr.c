@@ -9,6 +9,8 @@
 #include "mountd/publish.h"
 #include "mountd/request.h"
 
+#define SET_ATTR (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_ATIME)
+
 static int set_size(struct mountd *m, struct inode *inode, off_t size, int64_t now)
 {
 	int r;
@@ -35,12 +37,14 @@ static int set_mtime(struct mountd *m, struct inode *inode, int64_t mtime, int64
 	return 0;
 }
 
-/* What goes to the attr record; true if anything changed. */
-static bool apply(
-	struct sealed_attr *attr, const struct stat *st, int to_set, bool kills, int64_t now)
+/* What goes to the attr record. without_set_id: the mode to begin with if the set-id bits go. */
+static void apply(struct sealed_attr *attr, const struct stat *st, int to_set, bool kills,
+	uint32_t without_set_id, int64_t now)
 {
-	struct sealed_attr old = *attr;
-
+	/* HANDLE_KILLPRIV_V2: a change of the owner always takes these bits away, one of the size
+	 * when the kernel says so. */
+	if (kills || to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		attr->mode = without_set_id;
 	if (to_set & FUSE_SET_ATTR_MODE)
 		attr->mode = (attr->mode & S_IFMT) | (st->st_mode & 07777);
 	if (to_set & FUSE_SET_ATTR_UID)
@@ -49,16 +53,18 @@ static bool apply(
 		attr->gid = st->st_gid;
 	if (to_set & FUSE_SET_ATTR_ATIME)
 		attr->atime = to_set & FUSE_SET_ATTR_ATIME_NOW ? now : request_ns(&st->st_atim);
-	/* HANDLE_KILLPRIV_V2: a change of the owner always takes these bits away, one of the size
-	 * when the kernel says so. */
-	if (kills || (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) && S_ISREG(attr->mode))) {
-		attr->mode &= ~(uint32_t)S_ISUID;
-		if (attr->mode & S_IXGRP)
-			attr->mode &= ~(uint32_t)S_ISGID;
-	}
-	return attr->mode != old.mode || attr->atime != old.atime ||
-	       to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
-				FUSE_SET_ATTR_ATIME);
+}
+
+/* chown(-1, -1) comes without a word of what to set; it takes the set-id bits of a file away. So
+ * does what the kernel sends before a write to such a file, where the writer may be anybody: a
+ * stranger's is ignored, as his write says again that the bits must go. */
+static bool kills_unsaid(fuse_req_t req, const struct inode *inode)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct stat st;
+
+	request_fill(request_mountd(req), inode, &st);
+	return ctx->uid == 0 || ctx->uid == st.st_uid;
 }
 
 void op_setattr(
@@ -66,6 +72,7 @@ void op_setattr(
 {
 	struct mountd *m = request_mountd(req);
 	int64_t now = request_now();
+	bool kills = m->session.kills_priv;
 	struct sealed_attr attr;
 	struct inode *inode;
 	struct batch batch;
@@ -73,6 +80,8 @@ void op_setattr(
 
 	if (r == 0 && (m->read_only || inode->sibling_of != 0))
 		r = -EROFS;
+	if (r == 0 && to_set == 0)
+		kills = kills_unsaid(req, inode);
 	if (r == 0 && to_set & FUSE_SET_ATTR_SIZE)
 		r = set_size(m, inode, st->st_size, now);
 	if (r == 0 && to_set & FUSE_SET_ATTR_MTIME) {
@@ -89,7 +98,8 @@ void op_setattr(
 	attr.ctime = now;
 	if (to_set & FUSE_SET_ATTR_MTIME && !inode_is_file(inode) && !inode_is_dir(inode))
 		attr.mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? now : request_ns(&st->st_mtim);
-	if (apply(&attr, st, to_set, m->session.kills_priv, now) ||
+	apply(&attr, st, to_set, kills, request_mode_killed(m, inode), now);
+	if (to_set == 0 || to_set & SET_ATTR || attr.mode != inode->attr.mode ||
 		attr.mtime != inode->attr.mtime) {
 		batch_begin(m, &batch);
 		batch_put_attr(&batch, ino, &attr);

@@ -17,7 +17,8 @@ struct parked {
 	struct parked *next, *prev;
 	struct mountd *m;
 	fuse_req_t req; /* NULL: answered, waits for stored only */
-	bool is_sync, is_asked;
+	bool is_sync;
+	bool is_asked;	      /* an answer or a retry is to come, which points here */
 	uint64_t oid, offset; /* sync: position */
 	size_t len;
 	double deadline;
@@ -114,6 +115,7 @@ static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
 	}
 	ev_timer_stop(loop, timer);
 	free(timer);
+	p->is_asked = false;
 	try_read(p);
 }
 
@@ -133,12 +135,13 @@ static void fetched(void *arg, int err, const struct store_fetch_reply *reply)
 {
 	struct parked *p = arg;
 
-	p->is_asked = false;
-	if (err == -ECONNRESET && ev_time() < p->deadline)
-		return; /* parked_resume asks again */
-	if (err == 0)
+	if (err == 0) {
 		retry_soon(p);
-	else
+		return;
+	}
+	p->is_asked = false;
+	/* parked_resume asks again */
+	if (err != -ECONNRESET || ev_time() >= p->deadline)
 		finish(p, err == -ENODATA ? -EIO : err == -ECONNRESET ? -ETIMEDOUT : err);
 }
 

@@ -85,6 +85,17 @@ static uint64_t filled(const struct inode *inode, uint64_t size)
 	return ret < size ? ret : size;
 }
 
+uint32_t request_mode_killed(const struct mountd *m, const struct inode *inode)
+{
+	uint32_t gid = m->keep_owner ? inode->attr.gid : m->gid, mode = inode->attr.mode;
+
+	if (!S_ISREG(mode))
+		return mode;
+	if (mode & S_IXGRP || (m->session.uid != 0 && m->session.gid != gid))
+		mode &= ~(uint32_t)S_ISGID;
+	return mode & ~(uint32_t)S_ISUID;
+}
+
 void request_fill(const struct mountd *m, const struct inode *inode, struct stat *ret_st)
 {
 	uint64_t size = inode_size(inode);

@@ -31,6 +31,10 @@ void request_created(fuse_req_t req, struct inode *inode, struct fuse_file_info 
 /* There is no such name, and the kernel may remember that. */
 void request_no_entry(fuse_req_t req);
 void request_attr(fuse_req_t req, const struct inode *inode);
+/* The mode of a file without the set-id bits that a change by this caller takes away. The kernel
+ * does not tell which groups somebody is in, besides the first: a set-group-id bit without
+ * group-execute, which means nothing, goes also where a further group would have kept it. */
+uint32_t request_mode_killed(const struct mountd *m, const struct inode *inode);
 void request_fill(const struct mountd *m, const struct inode *inode, struct stat *ret_st);
 void request_fill_entry(
 	struct mountd *m, const struct inode *inode, struct fuse_entry_param *ret_entry);

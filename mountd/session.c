@@ -136,6 +136,8 @@ static int init_again(struct mountd *m, int fuse_fd, int reply_fd)
 static void note_flags(
 	struct session *session, const struct fuse_in_header *head, const uint8_t *body, size_t len)
 {
+	session->uid = head->uid;
+	session->gid = head->gid;
 	/* These two are left to us, and not said is whether the caller may keep the bits. */
 	session->kills_priv = head->uid != 0 && (session->opcode == FUSE_FALLOCATE ||
 							session->opcode == FUSE_COPY_FILE_RANGE);

@@ -8,6 +8,9 @@
  * asks the kernel to send again what was read and not answered (FUSE_NOTIFY_RESEND, once, before
  * the first read).
  *
+ * What libfuse 3.14 does not know is put beside it in session.c: flags of FUSE_INIT, FUSE_STATX
+ * (op_statx.c), FUSE_TMPFILE (as a FUSE_CREATE), the longer FUSE_SETXATTR.
+ *
  * Requests are read by our own loop, so that their `unique` and flags that libfuse 3.14 does
  * not pass on are seen. After a request the descriptor is polled for SESSION_SPIN_NS before the
  * thread sleeps: a sleeping core answers in about 50 us, a spinning one in 16.
@@ -37,8 +40,9 @@ struct session {
 	/* Of the request being handled. unique 0: none. */
 	uint64_t unique;
 	uint32_t opcode;
-	bool kills_priv; /* FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID */
-	bool kills_sgid; /* FUSE_SETXATTR_ACL_KILL_SGID */
+	bool kills_priv;   /* FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID */
+	uint32_t uid, gid; /* the caller's */
+	bool kills_sgid;   /* FUSE_SETXATTR_ACL_KILL_SGID */
 	uint32_t kernel_minor;
 	bool has_setxattr_ext;
 };
