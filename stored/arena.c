@@ -166,7 +166,9 @@ int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_
 	int r;
 
 	*a = (struct arenas){ .io = io, .dir_fd = dir_fd, .arena_size = arena_size };
-	a->next_sequence = 1;
+	a->next_sequence = a->flushed = 1;
+	/* What a dead process wrote may still be on its way to the disk. */
+	a->written = 1;
 	*ret_bad = 0;
 	r = io->list(io->ctx, dir_fd, names_add, &names);
 	if (r == 0 && names.num > 0)
@@ -333,7 +335,7 @@ static int visit_arena(struct visit *v, uint64_t offset, bool is_last)
 	/* A last frame without its padding is whole, but the next must not begin inside it. */
 	r = v->a->io->ftruncate(v->a->io->ctx, arena->fd, v->scan.offset);
 	arena->size = v->scan.offset;
-	v->a->is_dirty = true;
+	v->a->written++;
 	return r;
 }
 
@@ -391,7 +393,7 @@ static int arena_finish(struct arenas *a)
 		head.unsynced = unsynced(a);
 		head.payload_crc = frame_payload_crc(FRAME_END, NULL, 0);
 		frame_head_emit(&head, arena->id, arena->size, data);
-		a->is_dirty = true;
+		a->written++;
 		r = store_io_write_full(a->io, arena->fd, data, sizeof(data), arena->size);
 		if (r < 0) {
 			a->io->ftruncate(a->io->ctx, arena->fd, arena->size);
@@ -518,7 +520,7 @@ int arenas_flush(struct arenas *a)
 		return -EIO;
 	if (a->len == 0)
 		return 0;
-	a->is_dirty = true;
+	a->written++;
 	r = store_io_write_full(a->io, arena->fd, a->buf, a->len, arena->size);
 	if (r < 0) {
 		/* Part of it may be there. It is behind every position that anybody knows; but a
@@ -540,24 +542,44 @@ int arenas_flush(struct arenas *a)
 	return 0;
 }
 
+void arenas_sync_begin(const struct arenas *a, struct arenas_sync *ret)
+{
+	*ret = (struct arenas_sync){ last(a)->fd, a->written, a->flushed };
+}
+
+int arenas_sync_end(struct arenas *a, const struct arenas_sync *sync, int result)
+{
+	if (result < 0)
+		a->has_failed = true;
+	if (a->has_failed)
+		return -EIO;
+	/* One that began later may have ended before. */
+	if (sync->written > a->durable)
+		a->durable = sync->written;
+	if (sync->flushed > a->synced)
+		a->synced = sync->flushed;
+	return 0;
+}
+
+bool arenas_is_durable(const struct arenas *a, uint64_t written)
+{
+	return a->durable >= written;
+}
+
 int arenas_sync(struct arenas *a)
 {
+	struct arenas_sync sync;
 	int r;
 
 	if (a->has_failed)
 		return -EIO;
-	if (!a->is_dirty)
+	if (arenas_is_durable(a, a->written))
 		return 0;
+	arenas_sync_begin(a, &sync);
 	do
-		r = BROKEN(BROKEN_NO_SYNC) ? 0 : a->io->fdatasync(a->io->ctx, last(a)->fd);
+		r = BROKEN(BROKEN_NO_SYNC) ? 0 : a->io->fdatasync(a->io->ctx, sync.fd);
 	while (r == -EINTR);
-	if (r < 0) {
-		a->has_failed = true;
-		return -EIO;
-	}
-	a->is_dirty = false;
-	a->synced = a->flushed;
-	return 0;
+	return arenas_sync_end(a, &sync, r);
 }
 
 struct place arenas_position(const struct arenas *a)

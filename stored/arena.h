@@ -51,7 +51,8 @@ struct arenas {
 	size_t len, cap;
 	size_t frame; /* where the open frame starts in buf */
 	bool is_open;
-	bool is_dirty; /* written and not synced */
+	uint64_t written; /* counts writes, and */
+	uint64_t durable; /* how many of them are durable */
 	bool has_failed;
 };
 
@@ -94,6 +95,18 @@ int arenas_roll(struct arenas *a);
 int arenas_flush(struct arenas *a);
 void arenas_drop(struct arenas *a); /* forgets what was not flushed */
 int arenas_sync(struct arenas *a);
+/*
+ * The same in pieces: begin, fdatasync of fd by another thread (appending may go on), end with its
+ * result. It covers what was flushed when it began. The arenas are not released in between.
+ */
+struct arenas_sync {
+	int fd;
+	uint64_t written, flushed;
+};
+void arenas_sync_begin(const struct arenas *a, struct arenas_sync *ret);
+int arenas_sync_end(struct arenas *a, const struct arenas_sync *sync, int result);
+/* Whether everything is durable that was flushed when a->written had this value. */
+bool arenas_is_durable(const struct arenas *a, uint64_t written);
 /* Where the next frame will be: what a checkpoint records. Nothing may be unflushed. */
 struct place arenas_position(const struct arenas *a);
 bool arenas_is_before(struct place x, struct place y);

@@ -10,6 +10,7 @@
 #include "stored/rows.h"
 #include "stored/sealer.h"
 #include "stored/serve.h"
+#include "stored/syncer.h"
 #include "stored/volume.h"
 
 #include <errno.h>
@@ -20,6 +21,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#define ARENA_SIZE (1u << 30)
 
 /* Of the last failed engine_open: there is no engine to ask. */
 static _Thread_local char open_error[512];
@@ -75,8 +78,6 @@ static void options_default(struct engine_options *o)
 {
 	if (!o->io)
 		o->io = &store_io_file;
-	if (o->arena_size == 0)
-		o->arena_size = 1u << 30;
 	if (o->part_size == 0)
 		o->part_size = 4u << 20;
 	if (o->map_size == 0)
@@ -106,18 +107,23 @@ static int engine_lock(struct engine *engine)
 
 static int engine_check_format(struct engine *engine)
 {
-	unsigned version;
+	struct engine_options *o = &engine->options;
+	struct format *format = &engine->format;
 	int r;
 
-	r = format_check(engine->io, engine->options.dir_fd, &version);
-	if (engine->options.create) {
-		if (r == -ENOENT)
+	r = format_read(engine->io, o->dir_fd, format);
+	if (o->create) {
+		if (r == -ENOENT) {
+			format->arena_size = o->arena_size;
 			return 0;
+		}
 		return engine_fail(engine, -EEXIST, "store: there is one already");
 	}
 	switch (r) {
 	case 0:
-		engine->is_old = version < ENGINE_FORMAT;
+		engine->is_old = format->version < ENGINE_FORMAT;
+		if (o->arena_size == 0)
+			o->arena_size = format->arena_size;
 		return 0;
 	case -ENOENT:
 		return engine_fail(engine, r,
@@ -126,7 +132,7 @@ static int engine_check_format(struct engine *engine)
 		return engine_fail(engine, r,
 			"store: format version %u is newer than this bazil understands (%d); "
 			"upgrade bazil",
-			version, ENGINE_FORMAT);
+			format->version, ENGINE_FORMAT);
 	case -EBADMSG:
 		return engine_fail(engine, r,
 			"store: the file format is not that of a bazil store; restore it from a "
@@ -138,11 +144,12 @@ static int engine_check_format(struct engine *engine)
 
 static int engine_open_arenas(struct engine *engine)
 {
+	uint64_t size = engine->options.arena_size;
 	uint32_t bad;
 	int r;
 
 	r = arenas_open(&engine->arenas, engine->io, engine->options.dir_fd,
-		engine->options.arena_size, engine->options.create, &bad);
+		size ? size : ARENA_SIZE, engine->options.create, &bad);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT)
 		return engine_fail(engine, r,
 			"store: arena.%08u is damaged at its start; restore it from a backup", bad);
@@ -152,8 +159,6 @@ static int engine_open_arenas(struct engine *engine)
 			"directory from a backup");
 	if (r < 0)
 		return engine_fail(engine, r, "store: cannot open its arenas: %s", strerror(-r));
-	/* What a dead process wrote may still be on its way to the disk. */
-	engine->arenas.is_dirty = true;
 	return 0;
 }
 
@@ -177,7 +182,7 @@ static int engine_steps(struct engine *engine)
 	/* After what was there is understood, and before a frame that an older program would not.
 	 */
 	if (engine->options.create || engine->is_old) {
-		r = format_write(engine->io, engine->options.dir_fd);
+		r = format_write(engine->io, engine->options.dir_fd, &engine->format);
 		if (r < 0)
 			return engine_fail(
 				engine, r, "store: cannot write its format: %s", strerror(-r));
@@ -220,6 +225,7 @@ void engine_abandon(struct engine *engine)
 		if (engine->volumes[i]->pull)
 			engine_pull_abort(engine, engine->volumes[i]->pull);
 	sealer_stop(engine);
+	syncer_stop(engine);
 	db_close(engine->db);
 	volumes_release(engine);
 	if (engine->arenas.io)
@@ -321,6 +327,32 @@ int engine_sync(struct engine *engine)
 	return 0;
 }
 
+int engine_sync_start(struct engine *engine, uint64_t *ret_ticket)
+{
+	int r = engine_flush(engine);
+
+	if (r < 0)
+		return r;
+	*ret_ticket = engine->arenas.written;
+	if (*ret_ticket > engine->sync_wanted)
+		engine->sync_wanted = *ret_ticket;
+	return syncer_start(engine);
+}
+
+int engine_sync_poll(struct engine *engine)
+{
+	int r = syncer_poll(engine);
+
+	if (r == 0 && !engine_is_durable(engine, engine->sync_wanted))
+		r = syncer_start(engine);
+	return r;
+}
+
+bool engine_is_durable(const struct engine *engine, uint64_t ticket)
+{
+	return arenas_is_durable(&engine->arenas, ticket);
+}
+
 static int save_meta(struct engine *engine, struct place position)
 {
 	uint8_t row[24], bytes[8];
@@ -395,6 +427,25 @@ bool engine_is_dirty(const struct engine *engine)
 	return engine->ops > 0 || engine->arenas.len > 0;
 }
 
+/* Most of the log is made durable while serving goes on; what came meanwhile is little. */
+static int tick_commit(struct engine *engine, uint64_t now)
+{
+	int r;
+
+	if (!engine->is_committing) {
+		r = engine_sync_start(engine, &engine->commit_ticket);
+		if (r < 0)
+			return r;
+		engine->is_committing = true;
+	}
+	r = engine_sync_poll(engine);
+	if (r < 0 || !engine_is_durable(engine, engine->commit_ticket))
+		return r;
+	engine->is_committing = false;
+	engine->committed_at = now;
+	return engine_checkpoint(engine);
+}
+
 int engine_tick(struct engine *engine)
 {
 	struct place position = arenas_position(&engine->arenas);
@@ -412,8 +463,7 @@ int engine_tick(struct engine *engine)
 		 now - engine->committed_at >= engine->options.checkpoint_ms * UINT64_C(1000000);
 	if (!is_due)
 		return 0;
-	engine->committed_at = now;
-	return engine_checkpoint(engine);
+	return tick_commit(engine, now);
 }
 
 int engine_stat(struct engine *engine, struct engine_stat *ret)

@@ -56,13 +56,15 @@ struct engine_options {
 	bool threads;		   /* may make threads for what takes long; else it is done in
 				      engine_tick */
 	bool rebuild;		   /* forget the index and make it anew from the arenas */
-	uint64_t arena_size;	   /* 0: 1 GiB */
+	uint64_t arena_size;	   /* 0: as store/format says, 1 GiB */
 	uint32_t part_size;	   /* of what a pull changes, in one frame; 0: 4 MiB */
 	uint64_t map_size;	   /* 0: 1 TiB */
 	uint64_t reserve_size;	   /* 0: 64 MiB; ~0: none */
 	uint64_t checkpoint_bytes; /* 0: 256 MiB of log, or */
 	uint64_t checkpoint_ops;   /* 0: 200000 changes, or */
 	uint32_t checkpoint_ms;	   /* 0: 5000 ms after the last one */
+	void (*wake)(void *arg);   /* see engine_sync_start; NULL: nobody */
+	void *wake_arg;
 	void (*log)(void *arg, int level, const char *text); /* level as syslog(3) */
 	void *log_arg;
 };
@@ -77,8 +79,17 @@ const char *engine_error(const struct engine *engine);
 
 int engine_flush(struct engine *engine);
 int engine_sync(struct engine *engine);
+/*
+ * The same without waiting, if options.threads: everything until now is flushed, and is durable
+ * when engine_is_durable says so of the ticket. engine_sync_poll moves it on: -EIO when it failed.
+ * options.wake is called from another thread when there is something to poll.
+ */
+int engine_sync_start(struct engine *engine, uint64_t *ret_ticket);
+int engine_sync_poll(struct engine *engine);
+bool engine_is_durable(const struct engine *engine, uint64_t ticket);
 int engine_checkpoint(struct engine *engine);
-/* Checkpoints if enough has changed, or long enough ago. */
+/* Checkpoints if enough has changed, or long enough ago; with threads, when a later call finds that
+ * the log is durable. */
 int engine_tick(struct engine *engine);
 /* Something has changed since the last checkpoint. */
 bool engine_is_dirty(const struct engine *engine);

@@ -12,12 +12,14 @@
 #include "stored/digest.h"
 #include "stored/element.h"
 #include "stored/engine.h"
+#include "stored/format.h"
 #include "tree/merge.h"
 
 struct gc;
 struct pull;
 struct sealer;
 struct serve;
+struct syncer;
 
 struct volume {
 	uint32_t number;
@@ -42,6 +44,7 @@ struct volume {
 struct engine {
 	const struct store_io *io;
 	struct engine_options options;
+	struct format format;
 	struct arenas arenas;
 	struct db *db;
 	struct digest *digest;
@@ -76,6 +79,10 @@ struct engine {
 		size_t num, cap;
 	} holes;
 	struct sealer *sealer;
+	struct syncer *syncer;
+	bool is_committing; /* a checkpoint waits for its log to be durable */
+	uint64_t commit_ticket;
+	uint64_t sync_wanted; /* the highest ticket */
 	/* Directories whose place changed in the open frame: a cycle may have closed. */
 	uint64_t *moved;
 	size_t num_moved, moved_cap;

@@ -5,19 +5,32 @@
  *   bazil store
  *   version 2
  *   hash sha256
+ *   arena-size 1073741824     bytes behind which a new arena is begun, FORMAT_ARENA_MIN to
+ *                             FORMAT_ARENA_MAX; 1 GiB when it is missing; may be edited while no
+ *                             server runs
  *
  * Version 1 has neither sealed arenas nor FRAME_FREED and FRAME_END (stored/frame.h). Opening makes
  * it version 2, and its arenas are sealed one after another while it is in use.
+ *
+ * Other lines are of a program that knows more, and are kept out: -EBADMSG.
  */
 #ifndef BAZIL_STORED_FORMAT_H
 #define BAZIL_STORED_FORMAT_H
 
 #include "stored/io.h"
 
-/* 0 with the version, this or an older; -ENOENT, -EBADMSG (not a store), -EPROTONOSUPPORT with the
- * version: newer. */
-int format_check(const struct store_io *io, int dir_fd, unsigned *ret_version);
-/* Durable when it returns. The last step of making a store. */
-int format_write(const struct store_io *io, int dir_fd);
+#define FORMAT_ARENA_MIN (4u << 10)
+#define FORMAT_ARENA_MAX (2u << 30)
+
+struct format {
+	unsigned version;
+	uint64_t arena_size; /* 0: the default */
+};
+
+/* Of this version or an older: 0. -ENOENT; -EBADMSG (not a store, or a setting that makes no
+ * sense); -EPROTONOSUPPORT with the version, which is newer. */
+int format_read(const struct store_io *io, int dir_fd, struct format *ret);
+/* In the version of this program. Durable when it returns. The last step of making a store. */
+int format_write(const struct store_io *io, int dir_fd, const struct format *format);
 
 #endif

@@ -101,6 +101,11 @@ static void on_check(struct ev_loop *loop, struct ev_check *w, int events)
 	intake_wake(stored);
 }
 
+/* Only wakes the loop. */
+static void on_durable(struct ev_loop *loop, struct ev_async *w, int events)
+{
+}
+
 /* Keeps the loop from waiting while it polls. */
 static void on_idle(struct ev_loop *loop, struct ev_idle *w, int events)
 {
@@ -147,6 +152,8 @@ static int prepare(void *self, struct worker *worker)
 	ev_check_init(&stored->check, on_check);
 	ev_idle_init(&stored->idle, on_idle);
 	ev_timer_init(&stored->nap, on_nap, 0, NAP_SECONDS);
+	ev_async_init(&stored->durable, on_durable);
+	ev_async_start(stored->loop, &stored->durable);
 	ev_timer_init(&stored->tick, on_tick, TICK_SECONDS, TICK_SECONDS);
 	stored->prepare.data = stored->check.data = stored->idle.data = stored->tick.data = stored;
 	ev_prepare_start(stored->loop, &stored->prepare);
@@ -165,6 +172,14 @@ static void edge(void *self, struct ipc_call *call, const struct work_edge *req)
 		work_edge_reply(call, &(struct work_edge_reply){ 0 });
 }
 
+/* In the thread that made something durable: the loop turns, and looks. */
+static void wake(void *arg)
+{
+	struct stored *stored = arg;
+
+	ev_async_send(stored->loop, &stored->durable);
+}
+
 static void begin(void *self, struct ipc_call *call, const struct work_begin *req)
 {
 	struct stored *stored = self;
@@ -173,6 +188,8 @@ static void begin(void *self, struct ipc_call *call, const struct work_begin *re
 		.path = ".",
 		.create = req->create,
 		.threads = true,
+		.wake = wake,
+		.wake_arg = stored,
 		.log = engine_line,
 	};
 	int r;
@@ -226,7 +243,7 @@ static void stop(void *self, struct ipc_call *call)
 
 	if (stored->engine) {
 		take_all(stored);
-		commit_run(stored);
+		commit_all(stored);
 		stored_edges_close(stored);
 		r = engine_close(stored->engine);
 		stored->engine = NULL;

@@ -1,12 +1,13 @@
 /*
- * bazil-stored: the process around the store engine (stored/engine.h). One thread, one loop.
+ * bazil-stored: the process around the store engine (stored/engine.h). One loop; the
+ * engine has threads for fdatasync and for sealing arenas.
  *
  * Edges: any number of `store` (a mountd each, with the ring that it writes to), one `sync` (syncd,
  * rings both ways), one `fetch` (we are its client), any number of `ctl`. Edges that come before
  * work_begin wait for it.
  *
  * Each turn of the loop: take what the rings hold (stored/intake.c), answer requests, which first
- * take what was published before them, then commit what waits for durability (stored/commit.c). For
+ * take what was published before them, then make durable what waits for it (stored/commit.c). For
  * a moment after the last activity the loop polls instead of sleeping: waking an idle core costs
  * more than the work.
  */
@@ -26,6 +27,11 @@
 struct fetch;
 struct objects_job;
 
+struct sync_waiting {
+	struct ipc_call *call;
+	uint64_t ticket; /* of engine_sync_start; 0: not begun */
+};
+
 /* The edge to a mountd. */
 struct store_server {
 	struct stored *stored;
@@ -35,9 +41,9 @@ struct store_server {
 	uint64_t id;
 	uint8_t volume[16];
 	uint64_t incarnation;
-	uint64_t taken;		 /* ring position up to which entries are in the engine */
-	uint64_t released;	 /* and up to which they are written */
-	struct ipc_call **syncs; /* calls waiting for durability */
+	uint64_t taken;		    /* ring position up to which entries are in the engine */
+	uint64_t released;	    /* and up to which they are written */
+	struct sync_waiting *syncs; /* calls waiting for durability, in order */
 	size_t num_syncs, cap_syncs;
 	bool is_broken; /* it sent nonsense: closed as soon as nothing is on the way */
 	bool is_full;	/* area->error is set */
@@ -109,8 +115,9 @@ struct stored {
 	struct ev_check check;
 	struct ev_idle idle;
 	struct ev_timer tick, nap;
-	double active; /* loop time of the last request */
-	double took;   /* and of the last entry taken from a ring */
+	struct ev_async durable; /* from the engine's thread */
+	double active;		 /* loop time of the last request */
+	double took;		 /* and of the last entry taken from a ring */
 	bool is_asleep;
 	struct waiting_edge *waiting;
 	struct store_server *mounts;
@@ -155,7 +162,10 @@ void mount_tell(struct store_server *mount, uint64_t view, const struct engine_c
 
 /* ---- stored/commit.c */
 int commit_wait(struct store_server *mount, struct ipc_call *call);
+/* Begins what waits, answers what is durable. */
 void commit_run(struct stored *stored);
+/* Waits until all is answered. */
+void commit_all(struct stored *stored);
 void commit_forget(struct store_server *mount);
 /* The engine cannot go on: says so and ends the process, which then recovers. */
 _Noreturn void stored_die(int err, const char *doing);

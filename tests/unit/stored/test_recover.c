@@ -498,6 +498,44 @@ static void recover__foreign_formats_are_refused_untouched(void **state)
 	rig_free(&rig);
 }
 
+static void write_format(const struct rig *rig, const char *text)
+{
+	char path[96];
+	int fd;
+
+	rig_path(rig, "format", path);
+	fd = open(path, O_WRONLY | O_TRUNC);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+static void recover__the_format_says_how_large_arenas_are(void **state)
+{
+	struct engine_stat stat_now;
+	struct rig rig = { 0 };
+	uint8_t object[3000] = { 0 }, id[32];
+
+	rig_new(&rig);
+	rig_close(&rig);
+	write_format(&rig, "bazil store\nversion 2\nhash sha256\narena-size 65536\n");
+	rig_open(&rig);
+	for (int i = 0; i < 100; i++) {
+		memcpy(object, &i, sizeof(i));
+		assert_int_equal(
+			engine_put_object(rig.engine, NULL, object, sizeof(object), id), 0);
+	}
+	assert_int_equal(engine_stat(rig.engine, &stat_now), 0);
+	assert_true(stat_now.arenas >= 5);
+	rig_close(&rig);
+	write_format(&rig, "bazil store\nversion 2\nhash sha256\narena-size 17\n");
+	assert_int_equal(rig_try_open(&rig), -EBADMSG);
+	write_format(&rig, "bazil store\nversion 2\nhash md5\n");
+	assert_int_equal(rig_try_open(&rig), -EBADMSG);
+	write_format(&rig, "bazil store\nversion 2x\nhash sha256\n");
+	assert_int_equal(rig_try_open(&rig), -EBADMSG);
+	rig_free(&rig);
+}
+
 static void recover__a_store_opens_once_at_a_time(void **state)
 {
 	struct rig rig = { 0 };
@@ -522,6 +560,7 @@ int main(void)
 		cmocka_unit_test(recover__an_index_that_kills_is_given_up),
 		cmocka_unit_test(recover__numbers_are_never_given_out_twice),
 		cmocka_unit_test(recover__foreign_formats_are_refused_untouched),
+		cmocka_unit_test(recover__the_format_says_how_large_arenas_are),
 		cmocka_unit_test(recover__a_store_opens_once_at_a_time),
 	};
 

@@ -1,0 +1,205 @@
+/* Making durable beside serving: with an fdatasync that takes as long as the test wants. */
+#include "rig.h"
+
+#include "stored/engine_state.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static atomic_uint begun, ended, woken;
+static atomic_int result;
+static _Thread_local bool is_main;
+
+static int slow_fdatasync(void *ctx, int fd)
+{
+	int r;
+
+	if (is_main)
+		return store_io_file.fdatasync(NULL, fd);
+	atomic_fetch_add(&begun, 1);
+	pthread_mutex_lock(&gate);
+	r = atomic_load(&result);
+	pthread_mutex_unlock(&gate);
+	atomic_fetch_add(&ended, 1);
+	return r < 0 ? r : store_io_file.fdatasync(NULL, fd);
+}
+
+static void on_wake(void *arg)
+{
+	atomic_fetch_add(&woken, 1);
+}
+
+static struct store_io slow_io;
+
+static void start(struct rig *rig)
+{
+	is_main = true;
+	atomic_store(&begun, 0);
+	atomic_store(&ended, 0);
+	atomic_store(&woken, 0);
+	atomic_store(&result, 0);
+	slow_io = store_io_file;
+	slow_io.fdatasync = slow_fdatasync;
+	rig->options.io = &slow_io;
+	rig->options.threads = true;
+	rig->options.wake = on_wake;
+	rig_new(rig);
+}
+
+static bool comes_to(atomic_uint *count, unsigned value)
+{
+	for (int i = 0; i < 5000 && atomic_load(count) < value; i++)
+		usleep(1000);
+	return atomic_load(count) >= value;
+}
+
+static void durable__serving_goes_on_meanwhile(void **state)
+{
+	static struct page page;
+	struct rig rig = { 0 };
+	uint64_t first, second, third;
+	uint8_t tag[TREE_TAG_SIZE];
+
+	start(&rig);
+	pthread_mutex_lock(&gate);
+	rig_file(&rig, TREE_ROOT, "a", NULL);
+	assert_int_equal(engine_sync_start(rig.engine, &first), 0);
+	assert_true(comes_to(&begun, 1));
+	assert_false(engine_is_durable(rig.engine, first));
+	rig_file(&rig, TREE_ROOT, "b", NULL);
+	tag_of("b", tag);
+	assert_int_equal(engine_lookup(rig.engine, rig.vol, TREE_ROOT, tag, page_init(&page)), 0);
+	assert_int_equal(engine_sync_start(rig.engine, &second), 0);
+	rig_file(&rig, TREE_ROOT, "c", NULL);
+	assert_int_equal(engine_sync_start(rig.engine, &third), 0);
+	assert_true(first < second && second < third);
+	assert_int_equal(engine_sync_poll(rig.engine), 0);
+	assert_false(engine_is_durable(rig.engine, first));
+	assert_int_equal(atomic_load(&begun), 1);
+	pthread_mutex_unlock(&gate);
+	assert_true(comes_to(&woken, 1));
+	/* The first covers only what was before it; one more covers both that came later. */
+	pthread_mutex_lock(&gate);
+	assert_int_equal(engine_sync_poll(rig.engine), 0);
+	assert_true(engine_is_durable(rig.engine, first));
+	assert_false(engine_is_durable(rig.engine, second));
+	pthread_mutex_unlock(&gate);
+	assert_true(comes_to(&woken, 2));
+	assert_int_equal(engine_sync_poll(rig.engine), 0);
+	assert_true(engine_is_durable(rig.engine, third));
+	assert_int_equal(atomic_load(&begun), 2);
+	rig_free(&rig);
+}
+
+static void durable__nothing_new_is_durable_at_once(void **state)
+{
+	struct rig rig = { 0 };
+	uint64_t ticket;
+
+	start(&rig);
+	rig_file(&rig, TREE_ROOT, "a", NULL);
+	assert_int_equal(engine_sync(rig.engine), 0);
+	assert_int_equal(engine_sync_start(rig.engine, &ticket), 0);
+	assert_true(engine_is_durable(rig.engine, ticket));
+	assert_int_equal(atomic_load(&begun), 0);
+	rig_free(&rig);
+}
+
+static void durable__a_failure_is_the_end(void **state)
+{
+	struct rig rig = { 0 };
+	uint64_t ticket;
+
+	start(&rig);
+	rig_file(&rig, TREE_ROOT, "a", NULL);
+	atomic_store(&result, -EIO);
+	assert_int_equal(engine_sync_start(rig.engine, &ticket), 0);
+	assert_true(comes_to(&woken, 1));
+	assert_int_equal(engine_sync_poll(rig.engine), -EIO);
+	assert_false(engine_is_durable(rig.engine, ticket));
+	/* Never believed again, though the disk says that all is well. */
+	atomic_store(&result, 0);
+	assert_int_equal(engine_sync(rig.engine), -EIO);
+	assert_int_equal(engine_checkpoint(rig.engine), -EIO);
+	rig_free(&rig);
+}
+
+/* The commit of the index waits for the log without holding anybody up. */
+static void durable__a_checkpoint_waits_for_its_log(void **state)
+{
+	struct rig rig = { 0 };
+	uint64_t first;
+
+	rig.options.checkpoint_ops = 1;
+	start(&rig);
+	assert_int_equal(engine_checkpoint(rig.engine), 0);
+	first = rig.engine->committed.offset;
+	rig_file(&rig, TREE_ROOT, "a", NULL);
+	pthread_mutex_lock(&gate);
+	assert_int_equal(engine_tick(rig.engine), 0);
+	assert_true(comes_to(&begun, 1));
+	assert_int_equal(engine_tick(rig.engine), 0);
+	assert_int_equal(rig.engine->committed.offset, first);
+	rig_file(&rig, TREE_ROOT, "b", NULL);
+	pthread_mutex_unlock(&gate);
+	assert_true(comes_to(&woken, 1));
+	assert_int_equal(engine_tick(rig.engine), 0);
+	assert_true(rig.engine->committed.offset > first);
+	assert_false(engine_is_dirty(rig.engine));
+	rig_free(&rig);
+}
+
+/* A writer and a thread at work: whatever was told durable is there after the process is gone. */
+static void durable__tickets_hold_under_load(void **state)
+{
+	struct rig rig = { 0 };
+	uint64_t ticket, seed = rig_seed();
+	uint64_t dir;
+	char name[16];
+
+	rig.options.arena_size = 64 << 10;
+	rig.options.checkpoint_ops = 50;
+	start(&rig);
+	dir = rig_dir(&rig, TREE_ROOT, "d");
+	for (int i = 0; i < 2000; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		rig_file(&rig, dir, name, NULL);
+		if (rig_random(&seed) % 4 == 0)
+			assert_int_equal(engine_sync_start(rig.engine, &ticket), 0);
+		assert_int_equal(engine_tick(rig.engine), 0);
+		assert_int_equal(engine_sync_poll(rig.engine), 0);
+	}
+	assert_int_equal(engine_sync_start(rig.engine, &ticket), 0);
+	for (int i = 0; i < 5000 && !engine_is_durable(rig.engine, ticket); i++) {
+		assert_int_equal(engine_sync_poll(rig.engine), 0);
+		usleep(100);
+	}
+	assert_true(engine_is_durable(rig.engine, ticket));
+	dir = rig_digest(&rig, true);
+	rig_kill(&rig);
+	rig_open(&rig);
+	assert_true(rig_digest(&rig, true) == dir);
+	rig_free(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(durable__serving_goes_on_meanwhile),
+		cmocka_unit_test(durable__nothing_new_is_durable_at_once),
+		cmocka_unit_test(durable__a_failure_is_the_end),
+		cmocka_unit_test(durable__a_checkpoint_waits_for_its_log),
+		cmocka_unit_test(durable__tickets_hold_under_load),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
