@@ -15,6 +15,7 @@ static const char magic[] = "bazil store\nversion ";
 
 static int read_text(const struct store_io *io, int dir_fd, char ret_text[TEXT_MAX])
 {
+	size_t len = 0;
 	ssize_t n;
 	int fd;
 
@@ -22,9 +23,10 @@ static int read_text(const struct store_io *io, int dir_fd, char ret_text[TEXT_M
 	if (fd < 0)
 		return fd;
 	memset(ret_text, 0, TEXT_MAX);
-	do
-		n = io->pread(io->ctx, fd, ret_text, TEXT_MAX - 1, 0);
-	while (n == -EINTR);
+	do {
+		n = io->pread(io->ctx, fd, ret_text + len, TEXT_MAX - 1 - len, len);
+		len += n > 0 ? (size_t)n : 0;
+	} while (n == -EINTR || n > 0);
 	io->close(io->ctx, fd);
 	return n < 0 ? (int)n : 0;
 }

@@ -39,6 +39,12 @@ static bool is_ours(int fd)
 	return fd >= 0 && fd < FDS && table[fd].disk;
 }
 
+static bool is_failing(void)
+{
+	errno = sim_fault(false);
+	return errno != 0;
+}
+
 static void record_write(int fd, const void *data, size_t len, uint64_t offset)
 {
 	struct sim_op op = { .type = SIM_WRITE, .file = table[fd].file, .offset = offset };
@@ -68,8 +74,12 @@ int lmdb_open(const char *path, int flags, ...)
 	va_start(ap, flags);
 	mode = flags & O_CREAT ? (mode_t)va_arg(ap, int) : 0;
 	va_end(ap);
+	disk = sim_of_path(path, &name);
+	if (disk && is_failing())
+		return -1;
 	fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-	disk = fd >= 0 ? sim_of_path(path, &name) : NULL;
+	if (fd < 0)
+		return fd;
 	if (disk && (flags & (O_CREAT | O_ACCMODE))) {
 		sim_must(fd < FDS);
 		table[fd].disk = disk;
@@ -88,8 +98,11 @@ int lmdb_close(int fd)
 
 ssize_t lmdb_pwrite(int fd, const void *data, size_t len, off_t offset)
 {
-	ssize_t n = syscall(SYS_pwrite64, fd, data, len, offset);
+	ssize_t n;
 
+	if (is_ours(fd) && is_failing())
+		return -1;
+	n = syscall(SYS_pwrite64, fd, data, len, offset);
 	if (n > 0 && is_ours(fd))
 		record_write(fd, data, (size_t)n, (uint64_t)offset);
 	return n;
@@ -98,8 +111,11 @@ ssize_t lmdb_pwrite(int fd, const void *data, size_t len, off_t offset)
 ssize_t lmdb_write(int fd, const void *data, size_t len)
 {
 	off_t at = is_ours(fd) ? lseek(fd, 0, SEEK_CUR) : 0;
-	ssize_t n = syscall(SYS_write, fd, data, len);
+	ssize_t n;
 
+	if (is_ours(fd) && is_failing())
+		return -1;
+	n = syscall(SYS_write, fd, data, len);
 	if (n > 0 && is_ours(fd))
 		record_write(fd, data, (size_t)n, (uint64_t)at);
 	return n;
@@ -108,8 +124,11 @@ ssize_t lmdb_write(int fd, const void *data, size_t len)
 ssize_t lmdb_writev(int fd, const struct iovec *iov, int num)
 {
 	off_t at = is_ours(fd) ? lseek(fd, 0, SEEK_CUR) : 0;
-	ssize_t n = syscall(SYS_writev, fd, iov, num);
+	ssize_t n;
 
+	if (is_ours(fd) && is_failing())
+		return -1;
+	n = syscall(SYS_writev, fd, iov, num);
 	for (ssize_t left = n; left > 0 && is_ours(fd); iov++) {
 		size_t len = iov->iov_len < (size_t)left ? iov->iov_len : (size_t)left;
 
@@ -125,6 +144,8 @@ int lmdb_fdatasync(int fd)
 {
 	if (!is_ours(fd))
 		return (int)syscall(SYS_fdatasync, fd);
+	if (is_failing())
+		return -1;
 	record_sync(fd);
 	return 0;
 }
@@ -133,6 +154,8 @@ int lmdb_fsync(int fd)
 {
 	if (!is_ours(fd))
 		return (int)syscall(SYS_fsync, fd);
+	if (is_failing())
+		return -1;
 	record_sync(fd);
 	return 0;
 }

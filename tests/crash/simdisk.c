@@ -28,6 +28,33 @@ uint64_t sim_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
+struct sim_faults sim_faults;
+
+int sim_fault(bool is_of_memory)
+{
+	struct sim_faults *f = &sim_faults;
+
+	if (f->fail_at == 0 || f->is_of_memory != is_of_memory)
+		return 0;
+	f->calls++;
+	if (f->calls < f->fail_at || (f->is_once && f->calls > f->fail_at))
+		return 0;
+	f->was_hit = true;
+	return f->error;
+}
+
+/* The disk's own memory never runs out. */
+static void *sim_realloc(void *p, size_t size)
+{
+	unsigned fail_at = sim_faults.fail_at;
+
+	sim_faults.fail_at = 0;
+	p = realloc(p, size);
+	sim_faults.fail_at = fail_at;
+	sim_must(p);
+	return p;
+}
+
 /* ---- images */
 
 void sim_data_resize(struct sim_data *data, size_t size)
@@ -37,8 +64,7 @@ void sim_data_resize(struct sim_data *data, size_t size)
 
 		while (cap < size)
 			cap *= 2;
-		data->data = realloc(data->data, cap);
-		sim_must(data->data);
+		data->data = sim_realloc(data->data, cap);
 		data->cap = cap;
 	}
 	if (size > data->size)
@@ -137,14 +163,12 @@ void sim_record(struct simdisk *disk, const struct sim_op *op)
 		(disk->lie == SIM_NO_DIR_SYNC && op->type == SIM_SYNC_DIR))
 		return;
 	if (op->type == SIM_WRITE && op->data) {
-		copy.data = malloc(op->len + 1);
-		sim_must(copy.data);
+		copy.data = sim_realloc(NULL, op->len + 1);
 		memcpy(copy.data, op->data, op->len);
 	}
 	if (log->num == log->cap) {
 		log->cap = log->cap ? log->cap * 2 : 256;
-		log->ops = realloc(log->ops, log->cap * sizeof(*log->ops));
-		sim_must(log->ops);
+		log->ops = sim_realloc(log->ops, log->cap * sizeof(*log->ops));
 	}
 	if (disk->lie == SIM_SYNC_TOO_SOON && op->type == SIM_SYNC && log->num > 0 &&
 		log->ops[log->num - 1].type == SIM_WRITE) {
@@ -207,6 +231,8 @@ static int sim_openat(void *ctx, int dir_fd, const char *path, int flags, mode_t
 	int i = sim_image_find(&disk->now, path), fd;
 	uint32_t file;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	if (is_real(path)) {
 		/* The engine itself reads or copies the index: a descriptor of the real file. */
 		fd = openat(disk->dir_fd, path, flags | O_CLOEXEC, mode);
@@ -244,6 +270,8 @@ static ssize_t sim_pread(void *ctx, int fd, void *data, size_t len, uint64_t off
 	struct sim_data *file;
 	ssize_t n;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	if (fd < FD_BASE) {
 		n = pread(fd, data, len, (off_t)offset);
 		return n < 0 ? -errno : n;
@@ -253,6 +281,8 @@ static ssize_t sim_pread(void *ctx, int fd, void *data, size_t len, uint64_t off
 		return 0;
 	if (len > file->size - offset)
 		len = file->size - offset;
+	if (sim_faults.is_short && len > 1)
+		len /= 2;
 	memcpy(data, file->data + offset, len);
 	return (ssize_t)len;
 }
@@ -263,8 +293,12 @@ static ssize_t sim_pwrite(void *ctx, int fd, const void *data, size_t len, uint6
 	struct sim_data *file = data_of(ctx, fd, &op.file);
 	struct simdisk *disk = ctx;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	if (disk->full_after > 0 && --disk->full_after == 0)
 		op.len = len / 2; /* a failing write may have written some of it */
+	if (sim_faults.is_short && op.len > 1)
+		len = op.len /= 2;
 	op.data = (uint8_t *)(uintptr_t)data;
 	sim_data_write(file, offset, data, op.len);
 	sim_record(disk, &op);
@@ -275,6 +309,8 @@ static int sim_fdatasync(void *ctx, int fd)
 {
 	struct sim_op op = { .type = SIM_SYNC };
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	data_of(ctx, fd, &op.file);
 	sim_record(ctx, &op);
 	return 0;
@@ -284,6 +320,8 @@ static int sim_ftruncate(void *ctx, int fd, uint64_t size)
 {
 	uint32_t file;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	data_of(ctx, fd, &file);
 	truncate_file(ctx, file, size);
 	return 0;
@@ -294,6 +332,8 @@ static int sim_fallocate(void *ctx, int fd, int mode, uint64_t offset, uint64_t 
 	struct sim_op op = { .type = SIM_EXTEND, .offset = offset + len };
 	struct sim_data *file = data_of(ctx, fd, &op.file);
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	if (mode & FALLOC_FL_PUNCH_HOLE) {
 		if (offset >= file->size)
 			return 0;
@@ -312,6 +352,8 @@ static int sim_renameat(void *ctx, int dir_fd, const char *from, const char *to)
 	struct sim_op op = { .type = SIM_RENAME };
 	struct simdisk *disk = ctx;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	if (sim_image_find(&disk->now, from) < 0)
 		return -ENOENT;
 	if (is_real(from) && renameat(disk->dir_fd, from, disk->dir_fd, to) < 0)
@@ -328,6 +370,8 @@ static int sim_unlinkat(void *ctx, int dir_fd, const char *path)
 	struct sim_op op = { .type = SIM_UNLINK };
 	struct simdisk *disk = ctx;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	if (is_real(path) && unlinkat(disk->dir_fd, path, 0) < 0)
 		return -errno;
 	if (sim_image_find(&disk->now, path) < 0)
@@ -340,6 +384,8 @@ static int sim_unlinkat(void *ctx, int dir_fd, const char *path)
 
 static int sim_fsync_dir(void *ctx, int dir_fd)
 {
+	if (sim_fault(false))
+		return -sim_faults.error;
 	sim_record(ctx, &(struct sim_op){ .type = SIM_SYNC_DIR });
 	return 0;
 }
@@ -348,6 +394,8 @@ static int sim_fstat(void *ctx, int fd, struct stat *ret)
 {
 	struct sim_data *file;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	if (fd < FD_BASE)
 		return fstat(fd, ret) < 0 ? -errno : 0;
 	file = data_of(ctx, fd, NULL);
@@ -362,6 +410,8 @@ static int sim_fstat(void *ctx, int fd, struct stat *ret)
 
 static int sim_fstatvfs(void *ctx, int fd, struct statvfs *ret)
 {
+	if (sim_fault(false))
+		return -sim_faults.error;
 	memset(ret, 0, sizeof(*ret));
 	ret->f_bsize = ret->f_frsize = 4096;
 	ret->f_blocks = 1u << 24;
@@ -374,6 +424,8 @@ static int sim_list(void *ctx, int dir_fd, store_io_name_fn *fn, void *arg)
 	struct simdisk *disk = ctx;
 	int r = 0;
 
+	if (sim_fault(false))
+		return -sim_faults.error;
 	for (size_t i = 0; r == 0 && i < disk->now.num_names; i++)
 		r = fn(arg, disk->now.names[i].name);
 	return r;

@@ -95,6 +95,20 @@ struct simdisk {
 	uint64_t clock, random;
 };
 
+/* The n-th call fails: of struct store_io, of those that LMDB makes, and with tests/crash/memory.c
+ * of those for memory. One for the whole program. */
+struct sim_faults {
+	unsigned calls, fail_at; /* 0: none */
+	int error;
+	bool is_once;	   /* else every call from there on */
+	bool is_short;	   /* writes and reads of half the length instead, never failing */
+	bool is_of_memory; /* counts calls for memory, not the others */
+	bool was_hit;
+};
+extern struct sim_faults sim_faults;
+/* 0 or the errno to fail with. */
+int sim_fault(bool is_of_memory);
+
 int sim_new(struct simdisk *disk, uint64_t seed);
 void sim_free(struct simdisk *disk);
 /* The disk holds exactly the image; the log is empty, and nothing is open. */
