@@ -28,6 +28,11 @@ struct cli {
 	const char *port;     /* -port=N, or NULL */
 	const char *name;     /* -name=NICKNAME, or NULL */
 	const char *depth;    /* -depth=N, or NULL */
+	const char *at;	      /* -at=TIME, or NULL */
+	const char *snapshot; /* -snapshot=NAME, or NULL */
+	const char *to;	      /* -to=PATH, or NULL */
+	const char *sync;     /* -sync=N, or NULL */
+	bool dry_run;
 	bool json;
 	bool human; /* -h */
 	bool force;
@@ -63,6 +68,14 @@ int cli_volume_sync(struct cli *);
 int cli_volume_storage_add(struct cli *);
 int cli_volume_storage_list(struct cli *);
 int cli_volume_storage_remove(struct cli *);
+int cli_volume_syncs(struct cli *);
+int cli_undo(struct cli *);
+int cli_snapshot_create(struct cli *);
+int cli_snapshot_list(struct cli *);
+int cli_snapshot_remove(struct cli *);
+int cli_snapshot_diff(struct cli *);
+int cli_log(struct cli *);
+int cli_restore(struct cli *);
 int cli_du(struct cli *);
 int cli_df(struct cli *);
 int cli_stat(struct cli *);

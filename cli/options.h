@@ -20,6 +20,11 @@ enum cli_takes {
 	TAKES_ALLOW_OTHER = 1 << 5,
 	TAKES_DEPTH = 1 << 6,
 	TAKES_HUMAN = 1 << 7,
+	TAKES_AT = 1 << 8,
+	TAKES_SNAPSHOT = 1 << 9,
+	TAKES_TO = 1 << 10,
+	TAKES_DRY_RUN = 1 << 11,
+	TAKES_SYNC = 1 << 12,
 };
 
 struct cli_command {

@@ -11,6 +11,7 @@
 
 #include "cli/cli.h"
 #include "cli/connect.h"
+#include "cli/past.h"
 #include "cli/print.h"
 #include "ipc/chan.h"
 #include "ipc/ctl.gen.h"
@@ -165,6 +166,9 @@ int cli_volume_mount(struct cli *cli)
 	if (!realpath(cli->argv[1], path))
 		return cli_error("volume mount: %s: %s: %s", cli->argv[1], strerror(errno),
 			errno == ENOENT ? "make it with mkdir first" : "give an empty directory");
+	r = past_mount_time(cli, "volume mount", cli->argv[0], &req.at);
+	if (r != CLI_OK)
+		return r;
 	req.path = path;
 	req.flags =
 		(cli->read_only ? MOUNT_READ_ONLY : 0) | (cli->allow_other ? MOUNT_ALLOW_OTHER : 0);

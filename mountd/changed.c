@@ -383,7 +383,8 @@ static void hold(struct changed *changed, const struct store_changed *msg)
 
 void on_store_changed(struct store_client *self, const struct store_changed *msg)
 {
-	if (self->m->is_mounted) {
+	/* Nothing that a pull brings changes what was. */
+	if (self->m->is_mounted && self->m->at == 0) {
 		hold(self->m->changed, msg);
 		return;
 	}

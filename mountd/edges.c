@@ -73,7 +73,8 @@ int edges_open_store(struct mountd *m, int fd)
 	/* Descriptors stay good, but a stored that recovered may have moved objects. */
 	if (m->chunks != NULL)
 		chunks_forget_places(m);
-	return store_attach(m->edges.store, &(struct store_attach){ 0 }, attached, m);
+	return store_attach(
+		m->edges.store, &(struct store_attach){ .reader = m->at != 0 }, attached, m);
 }
 
 int edges_open_key(struct mountd *m, int fd)

@@ -1,8 +1,10 @@
 #include "mountd/mount.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/chan.h"
@@ -14,6 +16,8 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
+#include "mountd/request.h"
+#include "mountd/snapshots.h"
 #include "mountd/tree_edit.h"
 #include "worker/log.h"
 
@@ -44,8 +48,8 @@ static int get_volume(struct mountd *m)
 	int r;
 
 	do {
-		r = store_attach_wait(
-			edge_store(m), &(struct store_attach){ 0 }, EDGE_WAIT_MS, &reply);
+		r = store_attach_wait(edge_store(m), &(struct store_attach){ .reader = m->at != 0 },
+			EDGE_WAIT_MS, &reply);
 	} while (edge_again(m, r));
 	if (r < 0)
 		return r;
@@ -69,6 +73,28 @@ static int make_root(struct mountd *m)
 	batch_begin(m, &batch);
 	batch_put_attr(&batch, TREE_ROOT, &attr);
 	return batch_publish(&batch, m->view, 0);
+}
+
+/* A mount of an instant: which one that is was settled by the first mountd of the mount, as what
+ * is kept may become less. */
+static int settle_instant(struct mountd *m)
+{
+	struct inode *root;
+	int r = 0;
+
+	if (m->at == 0)
+		return 0;
+	if (m->at > (uint64_t)request_now())
+		return -EINVAL;
+	if (state_at(&m->state) == 0)
+		r = snapshots_settle(m, m->at, &m->at);
+	else
+		m->at = state_at(&m->state);
+	if (r == 0)
+		r = load_inode(m, TREE_ROOT, &root);
+	if (r == 0)
+		state_set_at(&m->state, m->at);
+	return r;
 }
 
 /* --- what an earlier mountd had not stored yet --- */
@@ -123,7 +149,11 @@ int mount_begin(struct mountd *m, const struct work_mount *req, const char **ret
 	m->uid = req->uid;
 	m->gid = req->gid;
 	m->keep_owner = req->keep_owner;
-	m->read_only = req->flags & 1;
+	m->read_only = req->flags & 1 || req->at != 0;
+	/* It is asked for the volume with store_attach before: a second one says this. */
+	m->at = req->at;
+	setenv("TZ", *req->zone ? req->zone : "UTC0", 1);
+	tzset();
 	*ret_why = "the memory shared with the supervisor";
 	if (m->ring == NULL)
 		return -ENOTCONN;
@@ -142,6 +172,12 @@ int mount_begin(struct mountd *m, const struct work_mount *req, const char **ret
 	r = get_volume(m);
 	if (r == 0 && !m->read_only)
 		r = make_root(m);
+	if (r < 0)
+		return r;
+	*ret_why = "that instant";
+	r = settle_instant(m);
+	if (r == -ENOENT || r == -ESTALE)
+		*ret_why = "nothing is kept of that time";
 	if (r < 0)
 		return r;
 	*ret_why = "what was written before";

@@ -122,8 +122,7 @@ static int find_snapshot(struct mountd *m, const char *name, uint64_t *ret_time)
 
 /* --- instants --- */
 
-/* The newest instant that is kept and not later. */
-static int settle(struct mountd *m, uint64_t time, uint64_t *ret_time)
+int snapshots_settle(struct mountd *m, uint64_t time, uint64_t *ret_time)
 {
 	struct store_span_reply reply;
 	int r;
@@ -149,7 +148,7 @@ static int find_time(struct mountd *m, const char *text, uint64_t *ret_time)
 	/* What was written until then is to be in it. */
 	if (now - time < 2 * (int64_t)(FLUSH_AGE_S * (double)NS_PER_S))
 		r = m->read_only ? 0 : flush_all(m);
-	return r < 0 ? r : settle(m, (uint64_t)time, ret_time);
+	return r < 0 ? r : snapshots_settle(m, (uint64_t)time, ret_time);
 }
 
 /* --- the directory --- */

@@ -30,6 +30,9 @@ struct inode *snapshots_dir(struct mountd *m);
 /* The root's owner or mode changed: its own go with them. */
 void snapshots_follow_root(struct mountd *m);
 
+/* The newest instant that is kept and not later. -ENOENT. */
+int snapshots_settle(struct mountd *m, uint64_t time, uint64_t *ret_time);
+
 /* Each answers. */
 void snapshots_lookup_dir(fuse_req_t req);
 void snapshots_lookup(fuse_req_t req, const char *name);

@@ -21,7 +21,8 @@ struct state_page {
 	uint8_t init[STATE_INIT_MAX];
 	uint8_t reply[STATE_REPLY_MAX];
 	uint64_t unique, oid, position; /* position UINT64_MAX: no intent */
-	uint32_t next_instant;		/* where the search for a free place begins */
+	uint64_t at;
+	uint32_t next_instant; /* where the search for a free place begins */
 	uint32_t num_replicas;
 	struct state_instant instants[STATE_INSTANTS];
 	uint32_t replicas[STATE_REPLICAS];
@@ -131,6 +132,16 @@ bool state_was_done(
 		return false;
 	*ret_oid = page->oid;
 	return true;
+}
+
+uint64_t state_at(const struct state *state)
+{
+	return state->page->at;
+}
+
+void state_set_at(struct state *state, uint64_t at)
+{
+	state->page->at = at;
 }
 
 uint32_t state_instant_find(const struct state *state, uint64_t time)

@@ -62,6 +62,10 @@ void state_intend(struct state *state, uint64_t unique, uint64_t oid, uint64_t p
 bool state_was_done(
 	const struct state *state, uint64_t unique, uint64_t ring_head, uint64_t *ret_oid);
 
+/* The instant of a mount of the past, ns; 0: not settled yet. */
+uint64_t state_at(const struct state *state);
+void state_set_at(struct state *state, uint64_t at);
+
 /*
  * Instants are numbered from 1. find: 0 when it is not there. take: a free place, or one that the
  * kernel holds nothing of (*ret_reused: whatever is cached under it must go); -ENFILE.

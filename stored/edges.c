@@ -127,12 +127,16 @@ static int mount_open(struct stored *stored, struct waiting_edge *edge)
 
 struct store_server *stored_mount_of(struct stored *stored, const uint8_t volume[16])
 {
-	struct store_server *mount;
+	struct store_server *mount, *reader = NULL;
 
-	for (mount = stored->mounts; mount; mount = mount->next)
-		if (memcmp(mount->volume, volume, 16) == 0)
+	for (mount = stored->mounts; mount; mount = mount->next) {
+		if (memcmp(mount->volume, volume, 16) != 0)
+			continue;
+		if (!mount->is_reader)
 			return mount;
-	return NULL;
+		reader = mount;
+	}
+	return reader;
 }
 
 /* ---- sync and fetch: syncd */

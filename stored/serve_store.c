@@ -35,6 +35,7 @@ void on_store_attach(
 
 	if (!vol)
 		return;
+	self->is_reader = req->reader;
 	volume_info(vol, &info);
 	memcpy(reply.volume, info.id, sizeof(reply.volume));
 	reply.replica = info.replica;
@@ -51,6 +52,10 @@ void on_store_oids(struct store_server *self, struct ipc_call *call, const struc
 
 	if (!vol)
 		return;
+	if (self->is_reader) {
+		ipc_call_fail(call, -EROFS, NULL);
+		return;
+	}
 	if (reply.count > 1u << 20)
 		reply.count = 1u << 20;
 	r = engine_oids(self->stored->engine, vol, reply.count, &reply.first);

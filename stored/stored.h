@@ -47,6 +47,7 @@ struct store_server {
 	size_t num_syncs, cap_syncs;
 	bool is_broken; /* it sent nonsense: closed as soon as nothing is on the way */
 	bool is_full;	/* area->error is set */
+	bool is_reader; /* shows an instant: there may be others of the volume */
 };
 
 /* A peer's pull that waits until the volume's mountd has stored what was written before it. */

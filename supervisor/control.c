@@ -211,7 +211,7 @@ void on_ctl_stop(struct ctl_server *self, struct ipc_call *call, const struct ct
 void on_ctl_volume_mount(
 	struct ctl_server *self, struct ipc_call *call, const struct ctl_volume_mount *req)
 {
-	mount_start(&self->supervisor, call, req->volume, req->path, req->flags);
+	mount_start(&self->supervisor, call, req->volume, req->path, req->flags, req->at);
 }
 
 void on_ctl_volume_unmount(

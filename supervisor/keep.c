@@ -16,7 +16,7 @@
 #include "worker/scope.h"
 
 #define META_MAGIC   UINT32_C(0x4d4b5a42) /* "BZKM" */
-#define META_VERSION 1
+#define META_VERSION 2
 #define FIRST_FD     3 /* SD_LISTEN_FDS_START */
 #define FDS_MAX	     512
 #define NAME_SIZE    64
@@ -24,6 +24,7 @@
 struct meta {
 	uint32_t magic, version;
 	uint64_t incarnation;
+	uint64_t at;
 	uint32_t flags;
 	uint8_t volume_id[16];
 	char volume[65], sharing[65], path[4097];
@@ -52,6 +53,7 @@ int keep_mount(struct mount *m)
 	struct meta meta = { .magic = META_MAGIC,
 		.version = META_VERSION,
 		.incarnation = m->incarnation,
+		.at = m->at,
 		.flags = m->flags };
 	char name[NAME_SIZE];
 	int parts[NUM_PARTS];
@@ -130,7 +132,7 @@ static void take_mount(
 		all = all && fds[i] >= 0;
 	}
 	if (all && read_meta(meta_fd, incarnation, &meta))
-		m = mount_new(s, meta.volume, meta.path, meta.flags);
+		m = mount_new(s, meta.volume, meta.path, meta.flags, meta.at);
 	if (!m) {
 		log_warn("what was kept of a mount is not complete: it is given up");
 		for (int i = 0; i < NUM_PARTS; i++) {

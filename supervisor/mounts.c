@@ -19,6 +19,7 @@
 #include "supervisor/edges.h"
 #include "supervisor/keep.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/zone.h"
 #include "worker/log.h"
 #include "worker/scope.h"
 
@@ -68,10 +69,16 @@ static void fail(struct mount *m, int err, const char *text)
 
 struct mount *mounts_find(struct supervisor *s, const char *volume)
 {
-	for (struct mount *m = s->mounts; m; m = m->next)
-		if (strcmp(m->volume, volume) == 0)
+	struct mount *past = NULL;
+
+	for (struct mount *m = s->mounts; m; m = m->next) {
+		if (strcmp(m->volume, volume) != 0)
+			continue;
+		if (m->at == 0)
 			return m;
-	return NULL;
+		past = m;
+	}
+	return past;
 }
 
 struct ipc_chan *mount_mounter(struct supervisor *s)
@@ -133,6 +140,7 @@ static void mounted(void *arg, int err, const struct work_mount_reply *reply)
 
 void mount_child_running(struct mount *m)
 {
+	char zone[ZONE_MAX];
 	const bool keep = geteuid() == 0 && (m->flags & MOUNT_ALLOW_OTHER);
 	const struct work_mount msg = {
 		.fuse = m->fuse,
@@ -143,8 +151,11 @@ void mount_child_running(struct mount *m)
 		.uid = geteuid(),
 		.gid = getegid(),
 		.keep_owner = keep,
+		.at = m->at,
+		.zone = zone,
 	};
 
+	zone_find(zone);
 	if (work_mount(m->child.work, &msg, mounted, m) < 0)
 		child_kill(&m->child, "work_mount could not be sent");
 }
@@ -329,7 +340,8 @@ static void found(void *arg, int err, const struct ctl_volume_status_reply *repl
 }
 
 /* What is wrong with this wish, as far as it can be told without looking at the path. */
-static int refuse(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path)
+static int refuse(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
+	uint64_t at)
 {
 	const size_t len = strlen(s->dir.path);
 	const struct mount *same = mounts_find(s, volume);
@@ -340,7 +352,7 @@ static int refuse(struct supervisor *s, struct ipc_call *call, const char *volum
 	if (there)
 		return ipc_call_fail(call, -EBUSY, "%s: volume %s is mounted there already", path,
 			there->volume);
-	if (same)
+	if (same && at == 0 && same->at == 0)
 		return ipc_call_fail(
 			call, -EBUSY, "%s: it is mounted on %s already", volume, same->path);
 	if (strncmp(path, s->dir.path, len) == 0 && (path[len] == '/' || path[len] == '\0'))
@@ -351,7 +363,8 @@ static int refuse(struct supervisor *s, struct ipc_call *call, const char *volum
 	return 0;
 }
 
-struct mount *mount_new(struct supervisor *s, const char *volume, const char *path, uint32_t flags)
+struct mount *mount_new(
+	struct supervisor *s, const char *volume, const char *path, uint32_t flags, uint64_t at)
 {
 	struct mount *m = calloc(1, sizeof(*m));
 
@@ -361,6 +374,7 @@ struct mount *mount_new(struct supervisor *s, const char *volume, const char *pa
 	}
 	m->supervisor = s;
 	m->flags = flags;
+	m->at = at;
 	m->id = ++s->num_mounts_made;
 	m->fuse = m->state_fd = m->dirty = m->ring = m->meta = -1;
 	snprintf(m->volume, sizeof(m->volume), "%s", volume);
@@ -374,14 +388,17 @@ struct mount *mount_new(struct supervisor *s, const char *volume, const char *pa
 }
 
 void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
-	uint32_t flags)
+	uint32_t flags, uint64_t at)
 {
 	struct ipc_chan *stored = s->children[ROLE_STORED].ctl;
 	struct mount *m;
 
-	if (refuse(s, call, volume, path) < 0)
+	/* What was cannot be changed. */
+	if (at != 0)
+		flags |= MOUNT_READ_ONLY;
+	if (refuse(s, call, volume, path, at) < 0)
 		return;
-	m = mount_new(s, volume, path, flags);
+	m = mount_new(s, volume, path, flags, at);
 	if (!m) {
 		ipc_call_fail(call, -ENOMEM, NULL);
 		return;

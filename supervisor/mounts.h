@@ -40,6 +40,7 @@ struct mount {
 	uint8_t volume_id[16];
 	char *path;
 	uint32_t flags;
+	uint64_t at; /* as work_mount.at */
 	int fuse, state_fd, dirty, ring,
 		meta; /* keep.h; meta says to the next supervisor what this is */
 	struct child child;
@@ -55,10 +56,10 @@ struct mount {
 
 /* Both answer the call, later. */
 void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
-	uint32_t flags);
+	uint32_t flags, uint64_t at);
 void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force);
 
-/* By volume name; NULL. */
+/* By volume name, the live one before those of an instant; NULL. */
 struct mount *mounts_find(struct supervisor *s, const char *volume);
 
 /* What child.c tells of a mount's mountd. */
@@ -76,7 +77,8 @@ void mounts_resume(struct supervisor *s);
 void mount_leave(struct mount *m, bool force);
 
 /* Between mounts.c (up), leave.c (down) and keep.c. */
-struct mount *mount_new(struct supervisor *s, const char *volume, const char *path, uint32_t flags);
+struct mount *mount_new(
+	struct supervisor *s, const char *volume, const char *path, uint32_t flags, uint64_t at);
 void mount_free(struct mount *m);
 struct mount *mounts_at(struct supervisor *s, const char *target);
 struct ipc_chan *mount_mounter(struct supervisor *s);

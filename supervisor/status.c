@@ -92,6 +92,7 @@ static void answer(struct query *q)
 			.volume = m->volume,
 			.path = m->path,
 			.flags = m->flags,
+			.at = m->at,
 			.state = m->child.state == CHILD_RUNNING ? "mounted" : "restarting",
 		};
 	}
