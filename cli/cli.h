@@ -33,11 +33,13 @@ struct cli {
 	const char *to;	      /* -to=PATH, or NULL */
 	const char *sync;     /* -sync=N, or NULL */
 	bool dry_run;
+	const char *rate;     /* -rate=N, or NULL */
 	bool json;
 	bool human; /* -h */
 	bool force;
 	bool read_only;
 	bool allow_other;
+	bool background;
 	bool help;
 	int argc; /* words after the command's own */
 	char **argv;
@@ -79,6 +81,9 @@ int cli_restore(struct cli *);
 int cli_du(struct cli *);
 int cli_df(struct cli *);
 int cli_stat(struct cli *);
+int cli_scrub(struct cli *);
+int cli_scrub_status(struct cli *);
+int cli_scrub_stop(struct cli *);
 int cli_peer_add(struct cli *);
 int cli_peer_list(struct cli *);
 int cli_peer_remove(struct cli *);

@@ -44,6 +44,10 @@ static const struct option options[] = {
 		"-sync=N          the number that `volume syncs` shows (default: 1, the newest)" },
 	{ "h", TAKES_HUMAN, offsetof(struct cli, human), false,
 		"-h               sizes as 1.5 MiB" },
+	{ "rate", TAKES_RATE, offsetof(struct cli, rate), true,
+		"-rate=N          MiB a second at most" },
+	{ "background", TAKES_BACKGROUND, offsetof(struct cli, background), false,
+		"-background      begin, and do not wait for the end" },
 };
 
 #define NUM_OPTIONS (sizeof(options) / sizeof(options[0]))

@@ -25,6 +25,8 @@ enum cli_takes {
 	TAKES_TO = 1 << 10,
 	TAKES_DRY_RUN = 1 << 11,
 	TAKES_SYNC = 1 << 12,
+	TAKES_RATE = 1 << 13,
+	TAKES_BACKGROUND = 1 << 14,
 };
 
 struct cli_command {

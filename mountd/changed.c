@@ -299,25 +299,44 @@ static void count_anew(struct mountd *m, uint64_t oid)
 		figures_lose_links(m->figures);
 }
 
+/* By number: a wait for stored may evict any inode that nobody pins. */
+static void apply_all(struct changed *changed)
+{
+	struct mountd *m = changed->m;
+	uint64_t *oids = calloc(m->inodes.num + 1, sizeof(*oids));
+	struct inode *inode;
+	size_t num = 0;
+
+	if (oids == NULL)
+		abort();
+	for (inode = m->inodes.newest.newer; inode != &m->inodes.newest; inode = inode->newer)
+		oids[num++] = inode->oid;
+	for (size_t i = 0; i < num; i++) {
+		inode = inode_find_quietly(&m->inodes, oids[i]);
+		if (inode == NULL)
+			continue;
+		drop_names(m, inode);
+		if (inode->pins == 0 && inode->head == DIRTY_NO_HEAD && inode->nlink > 0)
+			tell(changed, inode->oid, NULL, 0);
+		else if (inode->oid != UINT64_MAX && inode->sibling_of == 0)
+			refresh(m, inode);
+	}
+	free(oids);
+	inodes_drop_clean(&m->inodes);
+	tell(changed, 0, NULL, 0);
+}
+
 static void apply(struct changed *changed, const struct store_changed *msg)
 {
 	struct mountd *m = changed->m;
+	/* A stored that died between committing a pull and telling it leaves a gap. */
+	bool all = msg->all || msg->since > m->view;
 
 	if (msg->view > m->view)
 		m->view = msg->view;
-	if (msg->all) {
+	if (all) {
 		figures_forget_all(m->figures);
-		for (struct inode *inode = m->inodes.newest.newer, *next;
-			inode != &m->inodes.newest; inode = next) {
-			next = inode->newer;
-			if (inode->pins == 0 && inode->head == DIRTY_NO_HEAD && inode->nlink > 0)
-				tell(changed, inode->oid, NULL, 0);
-			else if (inode->oid != UINT64_MAX && inode->sibling_of == 0)
-				refresh(m, inode);
-			drop_names(m, inode);
-		}
-		inodes_drop_clean(&m->inodes);
-		tell(changed, 0, NULL, 0);
+		apply_all(changed);
 		return;
 	}
 	for (size_t i = 0; i < msg->num_changes; i++) {
@@ -393,12 +412,19 @@ void on_store_changed(struct store_client *self, const struct store_changed *msg
 		(void)store_seen(self->m->edges.store, &(struct store_seen){ .view = msg->view });
 }
 
+void changed_all(struct changed *changed, uint64_t view)
+{
+	hold(changed, &(struct store_changed){ .since = view, .view = view, .all = true });
+}
+
 void changed_look_again(struct changed *changed, uint64_t oid)
 {
 	struct store_change change = { .kind = TREE_BODY, .id = oid };
 
-	hold(changed, &(struct store_changed){
-			      .view = changed->m->view, .changes = &change, .num_changes = 1 });
+	hold(changed, &(struct store_changed){ .since = changed->m->view,
+			      .view = changed->m->view,
+			      .changes = &change,
+			      .num_changes = 1 });
 }
 
 void on_store_room(struct store_client *self, const struct store_room *msg)

@@ -22,6 +22,8 @@ int changed_new(struct changed **ret, struct mountd *m);
 /* Ends it. The kernel's connection must be closed or answering. */
 void changed_free(struct changed *changed);
 
+/* Everything may have changed up to this view. */
+void changed_all(struct changed *changed, uint64_t view);
 /* Tells the kernel, later and from the thread. */
 void changed_forget_name(struct changed *changed, uint64_t parent, const char *name, size_t len);
 void changed_forget_inode(struct changed *changed, uint64_t oid);

@@ -44,6 +44,7 @@ struct chunks {
 	size_t num_arenas;
 	struct cas_id missing[64];
 	size_t num_missing;
+	bool is_damaged; /* what is missing is here, but is not what it should be */
 	uint8_t sealed[CAS_OBJECT_MAX];
 };
 
@@ -123,6 +124,22 @@ static void miss(struct chunks *chunks, const struct cas_id *id)
 			return;
 	if (chunks->num_missing < 64)
 		chunks->missing[chunks->num_missing++] = *id;
+}
+
+bool chunks_damaged(const struct mountd *m)
+{
+	return m->chunks->is_damaged;
+}
+
+/* What was read is not the object, or not all of it. stored is asked to look itself, and to bring
+ * it from elsewhere, just as if it were not here. */
+static int damaged(struct chunks *chunks, const struct cas_id *id, int r)
+{
+	if (r != -EBADMSG && r != -EILSEQ && r != -EIO)
+		return r;
+	miss(chunks, id);
+	chunks->is_damaged = true;
+	return -EAGAIN;
 }
 
 static int locate(struct mountd *m, const struct cas_id *ids, size_t num)
@@ -341,7 +358,7 @@ static int open_chunk(
 			return len == out_size ? 0 : -EBADMSG;
 		forget_place(m->chunks, known);
 	}
-	return r;
+	return damaged(m->chunks, &extent->id, r);
 }
 
 int chunks_read(
@@ -352,6 +369,7 @@ int chunks_read(
 	int r;
 
 	m->chunks->num_missing = 0;
+	m->chunks->is_damaged = false;
 	if (plain == NULL && from == 0 && len == extent->chunk_len)
 		return open_chunk(m, extent, out, len);
 	if (plain == NULL) {
@@ -379,6 +397,7 @@ int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, si
 	int r = -EAGAIN;
 
 	m->chunks->num_missing = 0;
+	m->chunks->is_damaged = false;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct known *known = known_take(m->chunks, id);
 
@@ -399,5 +418,5 @@ int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, si
 			return 0;
 		forget_place(m->chunks, known);
 	}
-	return r;
+	return damaged(m->chunks, id, r);
 }

@@ -38,6 +38,8 @@ int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, si
 
 /* What the last -EAGAIN missed. At most 64. */
 size_t chunks_missing(const struct mountd *m, const struct cas_id **ret_ids);
+/* They are here, but cannot be opened: damaged on the disk, or not ours. */
+bool chunks_damaged(const struct mountd *m);
 /* A key is known already from sealing: spares keyd the question when it is read back. */
 void chunks_learn(struct mountd *m, const struct cas_id *id, const uint8_t key[32]);
 /* Places may have changed: stored was restarted. */

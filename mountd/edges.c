@@ -5,6 +5,7 @@
 #include "ipc/chan.h"
 #include "ipc/key.gen.h"
 #include "ipc/store.gen.h"
+#include "mountd/changed.h"
 #include "mountd/chunks.h"
 #include "mountd/mountd.h"
 #include "mountd/parked.h"
@@ -47,9 +48,10 @@ static void attached(void *arg, int err, const struct store_attach_reply *reply)
 		m->oid_next = m->oid_end = 0;
 	}
 	m->replica = reply->replica;
-	/* A pull that was committed while we were away is told by store_changed. */
 	if (m->view == 0 || !m->is_mounted)
 		m->view = reply->view;
+	else if (reply->view > m->view)
+		changed_all(m->changed, reply->view); /* a pull that nobody lived to tell of */
 	m->edges.is_attached = true;
 	/* Whoever was there before may have died between publishing and the kick. */
 	(void)store_kick(m->edges.store, &(struct store_kick){ 0 });

@@ -19,6 +19,7 @@ struct parked {
 	fuse_req_t req; /* NULL: answered, waits for stored only */
 	bool is_sync;
 	bool is_asked;	      /* an answer or a retry is to come, which points here */
+	bool was_damaged;     /* stored was asked to look; when it is so still, it is an error */
 	uint64_t oid, offset; /* sync: position */
 	size_t len;
 	double deadline;
@@ -89,7 +90,13 @@ static void try_read(struct parked *p)
 		r = contents_open(m, inode);
 	if (r == 0)
 		r = contents_read(inode, p->offset, m->io_buf, p->len, &len);
+	if (r == -EAGAIN && chunks_damaged(m) && p->was_damaged)
+		r = -EIO;
 	if (r == -EAGAIN && ev_time() < p->deadline) {
+		/* Only now: a stored that came back while the read waited for it must not have
+		 * been asked by parked_resume for what the read may have ended. */
+		p->is_asked = false;
+		p->was_damaged = chunks_damaged(m);
 		p->num_ids = chunks_missing(m, &ids);
 		memcpy(p->ids, ids, p->num_ids * sizeof(*ids));
 		ask(p);
@@ -115,7 +122,6 @@ static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
 	}
 	ev_timer_stop(loop, timer);
 	free(timer);
-	p->is_asked = false;
 	try_read(p);
 }
 
@@ -184,6 +190,7 @@ void parked_read(fuse_req_t req, uint64_t oid, uint64_t offset, size_t len)
 	p->oid = oid;
 	p->offset = offset;
 	p->len = len;
+	p->was_damaged = chunks_damaged(m);
 	p->deadline = ev_time() + PARKED_DEADLINE_MS / 1000.0;
 	p->num_ids = chunks_missing(m, &ids);
 	memcpy(p->ids, ids, p->num_ids * sizeof(*ids));

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "ipc/chan.h"
+#include "mountd/changed.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/ops.h"
@@ -284,6 +285,9 @@ int session_start(struct mountd *m, int fuse_fd)
 	ev_io_init(&session->io, on_readable, session->fd, EV_READ);
 	session->io.data = m;
 	ev_io_start(m->loop, &session->io);
+	/* The kernel remembers what the last mountd told it; a pull may have come since. */
+	if (again)
+		changed_all(m->changed, m->view);
 	return 0;
 }
 

@@ -365,6 +365,67 @@ int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_
 	return r;
 }
 
+/* From *at on in this arena, at most about max bytes. 1: its end was reached. */
+static int verify_arena(struct scan *s, const struct arena *arena, struct place *at, uint64_t max,
+	arenas_frame_fn *fn, arenas_damage_fn *damage, void *arg)
+{
+	struct scan_item item;
+	int kind, r = 0;
+
+	scan_start(s, arena->fd, arena->number, arena->id, at->offset, arena->size,
+		SCAN_SEALED | SCAN_HOLES);
+	do {
+		kind = scan_next(s, &item);
+		if (kind == SCAN_FRAME)
+			r = fn(arg, &item.frame);
+		else if (kind == SCAN_DAMAGE)
+			damage(arg, arena->number, item.from, item.to, item.is_tail);
+	} while (kind > 0 && r == 0 && s->offset - at->offset < max);
+	at->offset = s->offset;
+	return r < 0 ? r : kind < 0 ? kind : kind == 0;
+}
+
+int arenas_verify(struct arenas *a, struct place *at, uint64_t max, uint64_t *ret_bytes,
+	arenas_frame_fn *fn, arenas_damage_fn *damage, void *arg)
+{
+	struct scan s;
+	uint64_t from;
+	size_t i = 0;
+	int r;
+
+	*ret_bytes = 0;
+	while (i < a->num && a->list[i].number < at->arena)
+		i++;
+	if (i == a->num)
+		return 0;
+	if (a->list[i].number != at->arena || at->offset < FRAME_SUPER_SIZE)
+		*at = (struct place){ .arena = a->list[i].number, .offset = FRAME_SUPER_SIZE };
+	r = scan_init(&s, a->io);
+	if (r < 0)
+		return r;
+	from = at->offset;
+	r = verify_arena(&s, &a->list[i], at, max, fn, damage, arg);
+	scan_release(&s);
+	if (r < 0)
+		return r;
+	*ret_bytes = at->offset - from;
+	if (r == 0)
+		return 1;
+	if (i + 1 == a->num)
+		return 0;
+	*at = (struct place){ .arena = a->list[i + 1].number, .offset = FRAME_SUPER_SIZE };
+	return 1;
+}
+
+uint64_t arenas_size(const struct arenas *a)
+{
+	uint64_t size = 0;
+
+	for (size_t i = 0; i < a->num; i++)
+		size += a->list[i].size;
+	return size;
+}
+
 /* ---- appending */
 
 static struct arena *last(const struct arenas *a)

@@ -78,6 +78,16 @@ void arenas_release(struct arenas *a);
 int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_fn *fn,
 	arenas_damage_fn *damage, void *arg);
 
+/*
+ * Visits and verifies the frames from *at on (arena 0: from the start), about max bytes of them,
+ * and moves *at behind them. Changes nothing; nothing may be unflushed. 1: there is more; 0: the
+ * end.
+ */
+int arenas_verify(struct arenas *a, struct place *at, uint64_t max, uint64_t *ret_bytes,
+	arenas_frame_fn *fn, arenas_damage_fn *damage, void *arg);
+/* Bytes of all arenas. */
+uint64_t arenas_size(const struct arenas *a);
+
 /* Begins a frame; rolls over to a new arena first when the last is full (flushing and syncing). */
 int arenas_begin(struct arenas *a);
 /* Room for len more bytes of payload, uninitialised; valid until the next call. NULL: no memory. */

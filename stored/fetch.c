@@ -1,10 +1,12 @@
 /*
  * store_fetch: far objects. Each fetch waits until all its objects are here; an object that is
  * asked for already is not asked for twice. A syncd that dies only delays: what it was to bring is
- * parked and asked of its successor, until the deadline.
+ * parked and asked of its successor, until the deadline. An object that is asked for although it is
+ * here is one that its reader could not open: it is verified, and fetched anew when it is damaged.
  */
 #include "ipc/fetch.gen.h"
 #include "ipc/store.gen.h"
+#include "stored/damage.h"
 #include "stored/stored.h"
 
 #include <errno.h>
@@ -18,7 +20,8 @@
 struct fetch {
 	struct fetch *next;
 	struct stored *stored;
-	struct ipc_call *call;
+	struct ipc_call *call; /* NULL: nobody is told but done */
+	fetch_done_fn *done;
 	struct ev_timer deadline;
 	double ends;	/* loop time */
 	bool is_parked; /* nobody is asked at the moment */
@@ -54,6 +57,17 @@ bool fetch_wants(const struct stored *stored, const uint8_t id[32])
 	return false;
 }
 
+/* What is damaged here is no far object whose peer is away: it cannot be read, and that is said. */
+static int fetch_error(const struct fetch *fetch, int err)
+{
+	size_t i;
+
+	for (i = 0; err < 0 && i < fetch->num; i++)
+		if (damage_is_noted(fetch->stored->engine, fetch->ids[i]))
+			return -EIO;
+	return err;
+}
+
 static void fetch_answer(struct fetch *fetch, int err)
 {
 	struct fetch **link = &fetch->stored->fetches;
@@ -62,8 +76,10 @@ static void fetch_answer(struct fetch *fetch, int err)
 		link = &(*link)->next;
 	*link = fetch->next;
 	ev_timer_stop(fetch->stored->loop, &fetch->deadline);
-	if (err < 0)
-		ipc_call_fail(fetch->call, err, NULL);
+	if (!fetch->call)
+		fetch->done(fetch->stored, err);
+	else if (err < 0)
+		ipc_call_fail(fetch->call, fetch_error(fetch, err), NULL);
 	else
 		store_fetch_reply(fetch->call, &(struct store_fetch_reply){ 0 });
 	free(fetch);
@@ -156,35 +172,30 @@ static void on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events
 	fetch_answer(fetch, fetch->is_parked ? -EHOSTUNREACH : -ETIMEDOUT);
 }
 
-void on_store_fetch(struct store_server *self, struct ipc_call *call, const struct store_fetch *req)
+static bool is_here(struct stored *stored, const uint8_t id[32])
 {
-	struct stored *stored = self->stored;
-	double seconds = req->deadline_ms / 1000.;
-	struct asked *asked;
-	struct fetch *fetch;
 	struct place place;
+
+	return engine_locate(stored->engine, id, &place) == 0 &&
+	       damage_check(stored->engine, id) != -EBADMSG;
+}
+
+/* Begins to bring what is not here; `fetch` is answered in the end, perhaps at once. */
+static int fetch_begin(struct fetch *fetch, const uint8_t (*ids)[32], size_t num, double seconds)
+{
+	struct stored *stored = fetch->stored;
+	struct asked *asked = calloc(1, sizeof(*asked));
 	size_t i;
 
-	stored->counters.fetches++;
-	intake_run(self);
-	fetch = calloc(1, sizeof(*fetch));
-	asked = calloc(1, sizeof(*asked));
-	if (!fetch || !asked) {
-		free(fetch);
-		free(asked);
-		ipc_call_fail(call, -ENOMEM, NULL);
-		return;
-	}
-	fetch->stored = asked->stored = stored;
-	fetch->call = call;
-	memcpy(fetch->volume, self->volume, sizeof(fetch->volume));
-	for (i = 0; i < req->num_ids; i++) {
-		if (engine_locate(stored->engine, req->ids[i], &place) == 0 ||
-			fetch_has(fetch, req->ids[i]))
+	if (!asked)
+		return -ENOMEM;
+	asked->stored = stored;
+	for (i = 0; i < num; i++) {
+		if (fetch_has(fetch, ids[i]) || is_here(stored, ids[i]))
 			continue;
-		if (!fetch_wants(stored, req->ids[i]))
-			memcpy(asked->ids[asked->num++], req->ids[i], 32);
-		memcpy(fetch->ids[fetch->num++], req->ids[i], 32);
+		if (!fetch_wants(stored, ids[i]))
+			memcpy(asked->ids[asked->num++], ids[i], 32);
+		memcpy(fetch->ids[fetch->num++], ids[i], 32);
 	}
 	fetch->ends = ev_now(stored->loop) + seconds;
 	/* After the answer that syncd owes us, so that its reason is the one that is told. */
@@ -193,15 +204,50 @@ void on_store_fetch(struct store_server *self, struct ipc_call *call, const stru
 	ev_timer_start(stored->loop, &fetch->deadline);
 	fetch->next = stored->fetches;
 	stored->fetches = fetch;
-	if (fetch->num == 0) {
-		fetch_answer(fetch, 0);
-		free(asked);
-		return;
-	}
-	if (asked->num > 0)
-		fetch->is_parked = !ask(stored, asked, self->volume, seconds);
+	if (fetch->num > 0 && asked->num > 0)
+		fetch->is_parked = !ask(stored, asked, fetch->volume, seconds);
 	if (asked->num == 0 || fetch->is_parked)
 		free(asked);
+	if (fetch->num == 0)
+		fetch_answer(fetch, 0);
+	return 0;
+}
+
+void on_store_fetch(struct store_server *self, struct ipc_call *call, const struct store_fetch *req)
+{
+	struct fetch *fetch = calloc(1, sizeof(*fetch));
+	int r = -ENOMEM;
+
+	self->stored->counters.fetches++;
+	intake_run(self);
+	if (fetch) {
+		fetch->stored = self->stored;
+		fetch->call = call;
+		memcpy(fetch->volume, self->volume, sizeof(fetch->volume));
+		r = fetch_begin(fetch, (const uint8_t(*)[32])req->ids, req->num_ids,
+			req->deadline_ms / 1000.);
+	}
+	if (r < 0) {
+		free(fetch);
+		ipc_call_fail(call, r, NULL);
+	}
+}
+
+int fetch_bring(struct stored *stored, const uint8_t volume[16], const uint8_t (*ids)[32],
+	size_t num, double seconds, fetch_done_fn *done)
+{
+	struct fetch *fetch = calloc(1, sizeof(*fetch));
+	int r;
+
+	if (!fetch)
+		return -ENOMEM;
+	fetch->stored = stored;
+	fetch->done = done;
+	memcpy(fetch->volume, volume, sizeof(fetch->volume));
+	r = fetch_begin(fetch, ids, num, seconds);
+	if (r < 0)
+		free(fetch);
+	return r;
 }
 
 void fetch_close(struct stored *stored)

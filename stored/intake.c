@@ -64,7 +64,7 @@ static int take_entry(struct store_server *mount, struct volume *vol, uint32_t t
 			stored->engine, vol, stored->entry, len, mount->incarnation, end, &changes);
 		if (r == 0 && (changes.num > 0 || changes.all)) {
 			volume_info(vol, &info);
-			mount_tell(mount, info.view, &changes);
+			mount_tell(mount, info.view, info.view, &changes);
 		}
 		engine_changes_release(&changes);
 		return r;
@@ -185,10 +185,11 @@ bool intake_run(struct store_server *mount)
 	}
 }
 
-void mount_tell(struct store_server *mount, uint64_t view, const struct engine_changes *changes)
+void mount_tell(struct store_server *mount, uint64_t since, uint64_t view,
+	const struct engine_changes *changes)
 {
 	struct store_change part[STORE_CHANGED_CHANGES_MAX];
-	struct store_changed msg = { .view = view, .changes = part };
+	struct store_changed msg = { .since = since, .view = view, .changes = part };
 	size_t i = 0;
 
 	if (changes->all || changes->num > ENGINE_CHANGES_MAX) {

@@ -204,6 +204,7 @@ static void begin(void *self, struct ipc_call *call, const struct work_begin *re
 		ipc_call_fail(call, r, "%s", engine_error(NULL));
 		return;
 	}
+	scrubber_begin(stored);
 	stored_edges_begin(stored);
 	work_begin_reply(call, &(struct work_begin_reply){ 0 });
 }
@@ -245,6 +246,7 @@ static void stop(void *self, struct ipc_call *call)
 		take_all(stored);
 		commit_all(stored);
 		stored_edges_close(stored);
+		scrubber_end(stored);
 		r = engine_close(stored->engine);
 		stored->engine = NULL;
 	}

@@ -201,8 +201,8 @@ void sync_seen(struct stored *stored, const uint8_t volume[16], uint64_t view)
 
 /* Tells mountd what changed; the answer goes when it shows it: who syncs and then looks must see
  * it. */
-static void pull_ended(
-	struct sync_server *self, struct ipc_call *call, int i, const struct pull_result *result)
+static void pull_ended(struct sync_server *self, struct ipc_call *call, int i, uint64_t since,
+	const struct pull_result *result)
 {
 	struct store_server *mount = stored_mount_of(self->stored, self->pulls[i].volume);
 	struct volume *vol = engine_volume(self->stored->engine, self->pulls[i].volume);
@@ -227,7 +227,7 @@ static void pull_ended(
 	ev_timer_start(self->stored->loop, &w->timer);
 	w->next = self->unseen;
 	self->unseen = w;
-	mount_tell(mount, info.view, &result->changes);
+	mount_tell(mount, since, info.view, &result->changes);
 }
 
 void on_sync_pull_step(
@@ -237,12 +237,17 @@ void on_sync_pull_step(
 	uint8_t need[NEED_MAX];
 	struct pull_result result = { .need = need, .need_cap = sizeof(need) };
 	int i = req->pull ? pull_slot(self, req->pull) : -1, r;
+	struct volume_info before = { 0 };
 	struct store_server *mount;
+	struct volume *vol;
 
 	if (i < 0) {
 		ipc_call_fail(call, -ESTALE, NULL);
 		return;
 	}
+	vol = engine_volume(engine, self->pulls[i].volume);
+	if (vol)
+		volume_info(vol, &before);
 	/* What mountd wrote before comes before. */
 	mount = stored_mount_of(self->stored, self->pulls[i].volume);
 	if (mount)
@@ -259,7 +264,7 @@ void on_sync_pull_step(
 		sync_pull_step_reply(
 			call, &(struct sync_pull_step_reply){ .need = { need, result.need_len } });
 	else
-		pull_ended(self, call, i, &result);
+		pull_ended(self, call, i, before.view, &result);
 	engine_changes_release(&result.changes);
 }
 

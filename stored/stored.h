@@ -26,6 +26,7 @@
 
 struct fetch;
 struct objects_job;
+struct scrubber;
 
 struct sync_waiting {
 	struct ipc_call *call;
@@ -121,6 +122,7 @@ struct stored {
 	double took;		 /* and of the last entry taken from a ring */
 	bool is_asleep;
 	struct waiting_edge *waiting;
+	struct scrubber *scrubber;
 	struct store_server *mounts;
 	struct sync_server *sync;
 	struct ctl_server *ctls;
@@ -158,8 +160,9 @@ void intake_wake(struct stored *stored);
 bool intake_pending(struct stored *stored);
 /* Sets or clears the error in the ring's user area. */
 void intake_check_room(struct stored *stored);
-/* store_changed, in pieces. */
-void mount_tell(struct store_server *mount, uint64_t view, const struct engine_changes *changes);
+/* store_changed, in pieces: what changed between two views. */
+void mount_tell(struct store_server *mount, uint64_t since, uint64_t view,
+	const struct engine_changes *changes);
 
 /* ---- stored/commit.c */
 int commit_wait(struct store_server *mount, struct ipc_call *call);
@@ -178,6 +181,16 @@ void fetch_arrived(struct stored *stored);
 /* There is a syncd again: asks it for what is parked. */
 void fetch_resume(struct stored *stored);
 bool fetch_wants(const struct stored *stored, const uint8_t id[32]);
+/* Brings objects (at most FETCH_IDS_MAX) from the storages of a volume for ourselves. done is
+ * called once, perhaps before this returns, unless this fails. */
+#define FETCH_IDS_MAX 64
+typedef void fetch_done_fn(struct stored *stored, int err);
+int fetch_bring(struct stored *stored, const uint8_t volume[16], const uint8_t (*ids)[32],
+	size_t num, double seconds, fetch_done_fn *done);
+
+/* ---- stored/serve_scrub.c */
+void scrubber_begin(struct stored *stored); /* after the engine is open: goes on with one */
+void scrubber_end(struct stored *stored);
 
 /* ---- stored/serve_sync.c */
 void sync_jobs_run(struct sync_server *sync);
