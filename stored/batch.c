@@ -8,6 +8,7 @@
 
 #include "stored/change.h"
 #include "stored/fallen.h"
+#include "stored/history.h"
 #include "stored/intake.h"
 #include "stored/object.h"
 #include "stored/rows.h"
@@ -575,17 +576,19 @@ static int apply(
 	vol->incarnation = incarnation;
 	vol->position = position;
 	vol->is_dirty = true;
+	frame.time = change_time(b->engine, vol);
 	r = run(b);
 	if (r < 0)
 		return engine_undo(b->engine, r);
-	frame.time = b->engine->io->now(b->engine->io->ctx);
 	frame.incarnation = incarnation;
 	frame.position = position;
 	frame.epoch = vol->state.clock.epoch;
 	frame.lamport = vol->state.clock.lamport;
 	frame.unique = head->unique;
 	frame.view = head->view;
-	r = change_end(b->engine, FRAME_BATCH, &frame, NULL);
+	r = history_end(b->engine, vol);
+	if (r == 0)
+		r = change_end(b->engine, FRAME_BATCH, &frame, NULL);
 	return r < 0 ? engine_undo(b->engine, r) : 0;
 }
 

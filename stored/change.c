@@ -2,6 +2,8 @@
 
 #include "stored/crc32c.h"
 #include "stored/fallen.h"
+#include "stored/history.h"
+#include "stored/prune.h"
 #include "stored/rows.h"
 #include "stored/volume.h"
 
@@ -16,11 +18,15 @@ enum change_type {
 	CHANGE_RESTAMP = 4, /* key, old stamp, stamp, lamport u64 */
 	CHANGE_TAKE =
 		5, /* arena u32, len u32, offset u64, stamp, lamport u64, arrived u32, crc u32 */
-	CHANGE_DEAD = 6,  /* unit, stamp */
-	CHANGE_MOVE = 7,  /* to_aside u8, unit, stamp, lamport u64 */
-	CHANGE_DROP = 8,  /* aside u8, unit */
-	CHANGE_STATE = 9, /* len u32, volume state */
-	CHANGE_ROW = 10,  /* delete u8, key len u16, value len u32, key, value */
+	CHANGE_DEAD = 6,      /* unit, stamp */
+	CHANGE_MOVE = 7,      /* to_aside u8, unit, stamp, lamport u64 */
+	CHANGE_DROP = 8,      /* aside u8, unit */
+	CHANGE_STATE = 9,     /* len u32, volume state */
+	CHANGE_ROW = 10,      /* delete u8, key len u16, value len u32, key, value */
+	CHANGE_PRUNE = 11,    /* time u64, seq u32 */
+	CHANGE_SNAPSHOT = 12, /* tag, len u16, name; len 0: deleted */
+	CHANGE_PULLED = 13,   /* time u64, number of changes u64, undone u8, peer */
+	CHANGE_RESTORE = 14,  /* as PUT, then arrived u32 */
 };
 
 #define STAMP_SIZE 12
@@ -41,6 +47,12 @@ int change_begin(struct engine *engine)
 	if (r < 0)
 		arenas_cancel(&engine->arenas);
 	return r;
+}
+
+uint64_t change_time(struct engine *engine, struct volume *vol)
+{
+	history_start(engine, vol, engine->io->now(engine->io->ctx));
+	return engine->time;
 }
 
 int change_end(struct engine *engine, enum frame_type type, const struct change_head *head,
@@ -66,6 +78,7 @@ int change_end(struct engine *engine, enum frame_type type, const struct change_
 void change_cancel(struct engine *engine)
 {
 	arenas_cancel(&engine->arenas);
+	history_drop(engine);
 	engine->num_moved = 0;
 }
 
@@ -136,17 +149,20 @@ static int put_element(struct engine *engine, struct volume *vol, bool aside, ui
 	return reg_write(engine, vol, aside, &e->e.key, old, new);
 }
 
-/* place: of the record while replaying, otherwise found out here. */
+/* place: of the record while replaying, otherwise found out here. arrived: 0 for what is written
+ * here. */
 static int put(struct engine *engine, struct volume *vol, bool aside, uint32_t seen,
-	const uint8_t *rec, size_t len, struct place place)
+	uint32_t arrived, const uint8_t *rec, size_t len, struct place place)
 {
+	enum change_type type = arrived ? CHANGE_RESTORE : CHANGE_PUT;
+	size_t tail = arrived ? 4 : 0;
 	struct reg *old = &engine->old;
 	struct element e;
 	uint8_t *p;
 	size_t i;
 	int r;
 
-	r = element_of(&e, rec, len, place, 0);
+	r = element_of(&e, rec, len, place, arrived);
 	if (r == 0)
 		r = reg_load(old, txn(engine), space_of(vol, aside), &e.e.key);
 	if (r < 0)
@@ -155,7 +171,7 @@ static int put(struct engine *engine, struct volume *vol, bool aside, uint32_t s
 		if (old->e[i].arrived > seen &&
 			tree_stamp_compare(old->e[i].e.stamp, e.e.stamp) == 0)
 			return -ESTALE;
-	p = entry(engine, CHANGE_PUT, 9 + len, &r);
+	p = entry(engine, type, 9 + len + tail, &r);
 	if (r < 0)
 		return r;
 	if (p) {
@@ -163,9 +179,11 @@ static int put(struct engine *engine, struct volume *vol, bool aside, uint32_t s
 		le32_put(p + 1, seen);
 		le32_put(p + 5, (uint32_t)len);
 		memcpy(p + 9, rec, len);
+		if (tail)
+			le32_put(p + 9 + len, arrived);
 		place = arenas_next(&engine->arenas);
-		place.offset -= len;
-		r = element_of(&e, p + 9, len, place, 0);
+		place.offset -= len + tail;
+		r = element_of(&e, p + 9, len, place, arrived);
 		if (r < 0)
 			return r;
 	}
@@ -175,7 +193,13 @@ static int put(struct engine *engine, struct volume *vol, bool aside, uint32_t s
 int change_put(struct engine *engine, struct volume *vol, bool aside, uint32_t seen,
 	const uint8_t *rec, size_t len)
 {
-	return put(engine, vol, aside, seen, rec, len, (struct place){ 0 });
+	return put(engine, vol, aside, seen, 0, rec, len, (struct place){ 0 });
+}
+
+int change_restore(struct engine *engine, struct volume *vol, bool aside, uint32_t arrived,
+	const uint8_t *rec, size_t len)
+{
+	return put(engine, vol, aside, arrived - 1, arrived, rec, len, (struct place){ 0 });
 }
 
 int change_remove(struct engine *engine, struct volume *vol, bool aside, const struct tree_key *key,
@@ -462,6 +486,93 @@ int change_drop(struct engine *engine, struct volume *vol, bool aside, const str
 	return r;
 }
 
+/* ---- history, snapshots, syncs */
+
+int change_prune(
+	struct engine *engine, struct volume *vol, uint64_t time, uint32_t seq, bool *ret_dropped)
+{
+	uint8_t *p;
+	int r;
+
+	r = prune_times(engine, vol, time, seq, ret_dropped);
+	if (r < 0 || !*ret_dropped)
+		return r;
+	p = entry(engine, CHANGE_PRUNE, 12, &r);
+	if (p) {
+		le64_put(p, time);
+		le32_put(p + 8, seq);
+	}
+	return r;
+}
+
+static int drop_snapshot(struct engine *engine, struct volume *vol, const struct row_key *k)
+{
+	const uint8_t *value;
+	size_t len;
+	int r;
+
+	r = db_get(txn(engine), DB_SNAPSHOTS, k->b, k->len, &value, &len);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (len < 8)
+		return -EUCLEAN;
+	retention_unpin(&vol->kept, le64_get(value));
+	return db_delete(txn(engine), DB_SNAPSHOTS, k->b, k->len);
+}
+
+int change_snapshot(struct engine *engine, struct volume *vol, const uint8_t tag[16],
+	const uint8_t *name, size_t len)
+{
+	struct row_key k;
+	uint8_t *p;
+	int r;
+
+	p = entry(engine, CHANGE_SNAPSHOT, 18 + len, &r);
+	if (r < 0)
+		return r;
+	if (p) {
+		memcpy(p, tag, 16);
+		le16_put(p + 16, (uint16_t)len);
+		if (len > 0)
+			memcpy(p + 18, name, len);
+	}
+	row_start(&k, vol->number);
+	memcpy(k.b + k.len, tag, 16);
+	k.len += 16;
+	r = drop_snapshot(engine, vol, &k);
+	if (r < 0 || !name)
+		return r;
+	r = scratch_grow(&engine->value, &engine->value_cap, 8 + len);
+	if (r == 0)
+		r = retention_pin(&vol->kept, engine->time);
+	if (r < 0)
+		return r;
+	le64_put(engine->value, engine->time);
+	memcpy(engine->value + 8, name, len);
+	return db_put(txn(engine), DB_SNAPSHOTS, k.b, k.len, engine->value, 8 + len);
+}
+
+int change_pulled(struct engine *engine, struct volume *vol, uint64_t time, const uint8_t peer[32],
+	uint64_t num_changed, bool is_undone)
+{
+	uint8_t row[17 + 32];
+	struct row_key k;
+	uint8_t *p;
+	int r;
+
+	le64_put(row, time);
+	le64_put(row + 8, num_changed);
+	row[16] = is_undone;
+	memcpy(row + 17, peer, 32);
+	p = entry(engine, CHANGE_PULLED, sizeof(row), &r);
+	if (r < 0)
+		return r;
+	if (p)
+		memcpy(p, row, sizeof(row));
+	row_one(&k, vol->number, time);
+	return db_put(txn(engine), DB_PULLS, k.b, k.len, row + 8, sizeof(row) - 8);
+}
+
 /* ---- state and settings */
 
 int change_state(struct engine *engine, struct volume *vol)
@@ -481,6 +592,13 @@ int change_state(struct engine *engine, struct volume *vol)
 		memcpy(p + 4, engine->value, len);
 	}
 	return r;
+}
+
+static int retention_row(struct engine *engine, uint32_t number, const uint8_t *value, size_t len)
+{
+	struct volume *vol = volume_numbered(engine, number);
+
+	return vol ? prune_row(engine, vol, value, len) : -EBADMSG;
 }
 
 int change_row(
@@ -504,6 +622,8 @@ int change_row(
 		r = db_put(txn(engine), DB_SETTINGS, key, key_len, value, len);
 		if (r == 0 && key[0] == 'v')
 			r = volume_configure(engine, be32_get(key + 1), value, len);
+		if (r == 0 && key[0] == 'h')
+			r = retention_row(engine, be32_get(key + 1), value, len);
 		return r;
 	}
 	r = db_delete(txn(engine), DB_SETTINGS, key, key_len);
@@ -532,9 +652,10 @@ static const uint8_t *take(struct cursor *c, size_t len)
 	return p;
 }
 
-static int replay_put(struct engine *engine, struct volume *vol, struct cursor *c)
+static int replay_put(
+	struct engine *engine, struct volume *vol, enum change_type type, struct cursor *c)
 {
-	const uint8_t *p = take(c, 9), *rec;
+	const uint8_t *p = take(c, 9), *rec, *tail = NULL;
 	struct place place = c->place;
 	size_t len;
 
@@ -542,10 +663,12 @@ static int replay_put(struct engine *engine, struct volume *vol, struct cursor *
 		return -EBADMSG;
 	len = le32_get(p + 5);
 	rec = take(c, len);
-	if (!rec)
+	if (rec && type == CHANGE_RESTORE)
+		tail = take(c, 4);
+	if (!rec || (type == CHANGE_RESTORE && !tail))
 		return -EBADMSG;
 	place.offset += (uint64_t)(rec - c->start);
-	return put(engine, vol, p[0], le32_get(p + 1), rec, len, place);
+	return put(engine, vol, p[0], le32_get(p + 1), tail ? le32_get(tail) : 0, rec, len, place);
 }
 
 static int replay_row(struct engine *engine, struct cursor *c)
@@ -558,8 +681,8 @@ static int replay_row(struct engine *engine, struct cursor *c)
 	key_len = le16_get(p + 1);
 	len = le32_get(p + 3);
 	key = take(c, key_len);
-	if (!key || key_len == 0 || key_len > DB_KEY_MAX || (key[0] == 'v' && key_len != 5) ||
-		!take(c, len))
+	if (!key || key_len == 0 || key_len > DB_KEY_MAX ||
+		((key[0] == 'v' || key[0] == 'h') && key_len != 5) || !take(c, len))
 		return -EBADMSG;
 	return change_row(engine, key, key_len, p[0] ? NULL : key + key_len, len);
 }
@@ -644,6 +767,29 @@ static int replay_state(struct engine *engine, struct volume *vol, struct cursor
 	return state ? volume_state_parse(vol, false, state, len) : -EBADMSG;
 }
 
+static int replay_history(
+	struct engine *engine, struct volume *vol, enum change_type type, struct cursor *c)
+{
+	const uint8_t *p, *name;
+	bool dropped;
+	size_t len;
+
+	if (type == CHANGE_PRUNE) {
+		p = take(c, 12);
+		return p ? change_prune(engine, vol, le64_get(p), le32_get(p + 8), &dropped)
+			 : -EBADMSG;
+	}
+	if (type == CHANGE_PULLED) {
+		p = take(c, 17 + 32);
+		return p ? change_pulled(engine, vol, le64_get(p), p + 17, le64_get(p + 8), p[16])
+			 : -EBADMSG;
+	}
+	p = take(c, 18);
+	len = p ? le16_get(p + 16) : 0;
+	name = p ? take(c, len) : NULL;
+	return name ? change_snapshot(engine, vol, p, len > 0 ? name : NULL, len) : -EBADMSG;
+}
+
 static int replay_one(struct engine *engine, uint32_t number, struct cursor *c)
 {
 	enum change_type type = *take(c, 1);
@@ -656,7 +802,12 @@ static int replay_one(struct engine *engine, uint32_t number, struct cursor *c)
 		return -EBADMSG;
 	switch (type) {
 	case CHANGE_PUT:
-		return replay_put(engine, vol, c);
+	case CHANGE_RESTORE:
+		return replay_put(engine, vol, type, c);
+	case CHANGE_PRUNE:
+	case CHANGE_SNAPSHOT:
+	case CHANGE_PULLED:
+		return replay_history(engine, vol, type, c);
 	case CHANGE_TAKE:
 		return replay_take(engine, vol, c);
 	case CHANGE_REMOVE:
@@ -675,6 +826,24 @@ static int replay_one(struct engine *engine, uint32_t number, struct cursor *c)
 	return -EBADMSG;
 }
 
+/* Old logs have times that do not ascend: history_start mends them as it would have then. */
+static bool is_timed(const struct frame_view *frame, const uint8_t *head)
+{
+	return frame->type == FRAME_BATCH || frame->type == FRAME_PULL_COMMIT ||
+	       (le32_get(head + 4) & CHANGE_TIMED);
+}
+
+void change_replay_time(struct engine *engine, const struct frame_view *frame)
+{
+	struct volume *vol;
+
+	if (frame->place.len < CHANGE_HEAD_SIZE)
+		return;
+	vol = volume_numbered(engine, le32_get(frame->payload));
+	if (vol)
+		history_start(engine, vol, le64_get(frame->payload + 8));
+}
+
 int change_replay(struct engine *engine, const struct frame_view *frame)
 {
 	struct cursor c = { frame->payload, frame->payload, frame->payload + frame->place.len,
@@ -688,6 +857,8 @@ int change_replay(struct engine *engine, const struct frame_view *frame)
 	if (!head)
 		return -EBADMSG;
 	number = le32_get(head);
+	if (frame->type == FRAME_BATCH || frame->type == FRAME_SETTINGS)
+		change_replay_time(engine, frame);
 	while (r == 0 && c.p < c.end)
 		r = replay_one(engine, number, &c);
 	vol = volume_numbered(engine, number);
@@ -705,6 +876,7 @@ int change_replay(struct engine *engine, const struct frame_view *frame)
 		if (le32_get(head + 4) & CHANGE_WROTE)
 			r = tree_knowledge_raise(&vol->state.known, stamp);
 	}
-	return r < 0 || frame->type == FRAME_PULL_CHANGES ? r
-							  : fallen_update(engine, vol, &changed);
+	if (r == 0 && frame->type != FRAME_PULL_CHANGES)
+		r = fallen_update(engine, vol, &changed);
+	return r == 0 && is_timed(frame, head) ? history_end(engine, vol) : r;
 }

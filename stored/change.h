@@ -19,12 +19,13 @@
 
 enum change_flags {
 	CHANGE_WROTE = 1, /* the open epoch holds a write */
+	CHANGE_TIMED = 2, /* of a frame of settings: time is an instant of the volume */
 };
 
 struct change_head {
 	uint32_t vol; /* 0: none */
 	uint32_t flags;
-	uint64_t time; /* ns since 1970, for history only: nothing is ordered by it */
+	uint64_t time; /* ns since 1970, ascending within a volume (stored/history.h) */
 	uint64_t incarnation;
 	uint64_t position;
 	uint64_t epoch;
@@ -35,6 +36,11 @@ struct change_head {
 };
 
 int change_begin(struct engine *engine);
+/* The time of the frame just begun: later than all before it in this volume. Whoever calls it calls
+ * history_end before change_end. */
+uint64_t change_time(struct engine *engine, struct volume *vol);
+/* The same while replaying; the parts of a pull have the time of its commit. */
+void change_replay_time(struct engine *engine, const struct frame_view *frame);
 int change_end(struct engine *engine, enum frame_type type, const struct change_head *head,
 	struct place *ret_place);
 void change_cancel(struct engine *engine);
@@ -67,6 +73,19 @@ int change_move(struct engine *engine, struct volume *vol, const struct tree_uni
 /* Drops all of a unit. */
 int change_drop(
 	struct engine *engine, struct volume *vol, bool aside, const struct tree_unit *unit);
+/* Drops what is not kept of a row of `times` (stored/prune.h). */
+int change_prune(
+	struct engine *engine, struct volume *vol, uint64_t time, uint32_t seq, bool *ret_dropped);
+/* Names the instant of this frame; name NULL: drops the snapshot. */
+int change_snapshot(struct engine *engine, struct volume *vol, const uint8_t tag[16],
+	const uint8_t *name, size_t len);
+/* Notes what this frame did in `pulls`, or that it was undone. */
+int change_pulled(struct engine *engine, struct volume *vol, uint64_t time, const uint8_t peer[32],
+	uint64_t num_changed, bool is_undone);
+/* Puts a record in place of all elements of its register, as if it came with this pull. -ESTALE as
+ * change_put. */
+int change_restore(struct engine *engine, struct volume *vol, bool aside, uint32_t arrived,
+	const uint8_t *rec, size_t len);
 /* Records the volume's clock, knowledge, horizon, view and counters as they are now. */
 int change_state(struct engine *engine, struct volume *vol);
 /* Writes (value NULL: deletes) a row of the settings, and keeps the volumes in memory in line. */

@@ -38,6 +38,14 @@ static const char *const table_names[DB_NUM] = {
 	[DB_LABELS] = "labels",
 	[DB_FALLEN] = "fallen",
 	[DB_GC] = "gc",
+	[DB_HIST] = "history",
+	[DB_HNAMES] = "history-names",
+	[DB_HDIRS] = "history-dirs",
+	[DB_HTARGETS] = "history-targets",
+	[DB_HFALLEN] = "history-fallen",
+	[DB_TIMES] = "times",
+	[DB_SNAPSHOTS] = "snapshots",
+	[DB_PULLS] = "pulls",
 };
 
 static int db_error(int code)
@@ -288,9 +296,32 @@ int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_
 
 int db_delete(struct db_txn *txn, enum db_table table, const void *key, size_t key_len)
 {
-	MDB_val k = { key_len, (void *)(uintptr_t)key };
+	MDB_val k = { key_len, (void *)(uintptr_t)key }, v;
+	MDB_cursor *cursor;
+	int r;
 
-	return db_error(mdb_del(txn->txn, txn->db->dbi[table], &k, NULL));
+	r = txn_cursor(txn, table, &cursor);
+	if (r == 0)
+		r = db_error(mdb_cursor_get(cursor, &k, &v, MDB_SET));
+	return r < 0 ? r : db_error(mdb_cursor_del(cursor, 0));
+}
+
+int db_take(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
+	void *ret_value, size_t len)
+{
+	MDB_val k = { key_len, (void *)(uintptr_t)key }, v;
+	MDB_cursor *cursor;
+	int r;
+
+	r = txn_cursor(txn, table, &cursor);
+	if (r == 0)
+		r = db_error(mdb_cursor_get(cursor, &k, &v, MDB_SET));
+	if (r < 0)
+		return r;
+	if (v.mv_size != len)
+		return -EUCLEAN;
+	memcpy(ret_value, v.mv_data, len);
+	return db_error(mdb_cursor_del(cursor, 0));
 }
 
 uint64_t db_rows(struct db_txn *txn, enum db_table table)

@@ -37,6 +37,14 @@ enum db_table {
 	DB_LABELS,
 	DB_FALLEN,
 	DB_GC,
+	DB_HIST,
+	DB_HNAMES,
+	DB_HDIRS,
+	DB_HTARGETS,
+	DB_HFALLEN,
+	DB_TIMES,
+	DB_SNAPSHOTS,
+	DB_PULLS,
 	DB_NUM,
 };
 
@@ -77,6 +85,9 @@ bool db_has(struct db_txn *txn, enum db_table table, const void *key, size_t key
 int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
 	const void *value, size_t len);
 int db_delete(struct db_txn *txn, enum db_table table, const void *key, size_t key_len);
+/* Deletes the row and gives its value, which has exactly len bytes; -EUCLEAN: another length. */
+int db_take(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
+	void *ret_value, size_t len);
 uint64_t db_rows(struct db_txn *txn, enum db_table table);
 
 /*

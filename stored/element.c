@@ -4,6 +4,7 @@
 #include "stored/engine_state.h"
 #include "stored/fallen.h"
 #include "stored/gc_state.h"
+#include "stored/history.h"
 #include "stored/rows.h"
 #include "tree/view.h"
 
@@ -11,9 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAR_BIT	  0x80000000u
-#define ELEM_HEAD 8
-#define FAR_SIZE  16
+#define FAR_BIT	     0x80000000u
+#define ELEM_HEAD    8
+#define REG_HEAD     8
+/* Of a packed record, where its stamp and Lamport counter lie. */
+#define RECORD_STAMP 16
+#define RECORD_PLACE 40
+#define FAR_SIZE     16
 
 int element_of(
 	struct element *ret, const uint8_t *data, size_t len, struct place place, uint32_t arrived)
@@ -78,10 +83,13 @@ static int element_parse(struct element *ret, const uint8_t **p, const uint8_t *
 
 int reg_parse(struct reg *ret, const uint8_t *value, size_t len)
 {
-	const uint8_t *p = value, *end = value + len;
+	const uint8_t *p = value + REG_HEAD, *end = value + len;
 	int r;
 
 	ret->num = 0;
+	if (len < REG_HEAD)
+		return -EUCLEAN;
+	ret->since = le64_get(value);
 	while (p < end) {
 		if (ret->num == REGISTER_MAX)
 			return -EUCLEAN;
@@ -101,6 +109,7 @@ int reg_load(struct reg *ret, struct db_txn *t, uint32_t space, const struct tre
 	int r;
 
 	ret->num = 0;
+	ret->since = 0;
 	row_record(&k, space, key);
 	r = db_get(t, DB_RECORDS, k.b, k.len, &value, &len);
 	if (r == -ENOENT)
@@ -198,6 +207,12 @@ enum place_row {
 	PLACE_TARGET,
 };
 
+static const enum db_table place_tables[] = {
+	[PLACE_NAME] = DB_NAMES,
+	[PLACE_DIR] = DB_DIRS,
+	[PLACE_TARGET] = DB_TARGETS,
+};
+
 static bool place_row_key(struct row_key *k, const struct volume *vol, enum place_row row,
 	const struct tree_element *e)
 {
@@ -232,13 +247,53 @@ static bool place_row_in(
 	return false;
 }
 
+/* enum history_dir_flags of a row of dirs. */
+static uint8_t dir_flags(const struct reg *reg, uint64_t parent)
+{
+	const struct tree_element *winner = &reg->e[reg_winner(reg)].e;
+
+	if (winner->parent != parent)
+		return 0;
+	return HISTORY_DIR_SHOWN | (winner->flags & TREE_DIRECTORY ? HISTORY_DIR_SUBDIR : 0);
+}
+
+/* The row is in both, and the same. */
+static bool place_stays(
+	const struct reg *a, const struct reg *b, enum place_row row, const struct tree_element *e)
+{
+	return place_row_in(b, b->num, row, e) &&
+	       (row != PLACE_DIR || dir_flags(a, e->parent) == dir_flags(b, e->parent));
+}
+
+static int place_end(struct engine *engine, const struct volume *vol, enum place_row row,
+	const struct row_key *k)
+{
+	uint8_t value[HISTORY_DIR_SIZE];
+	int r;
+
+	r = db_take(txn(engine), place_tables[row], k->b, k->len, value,
+		row == PLACE_DIR ? HISTORY_DIR_SIZE : HISTORY_PLACE_SIZE);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? r : history_place(engine, vol, place_tables[row], k, value);
+}
+
+static int place_begin(struct engine *engine, const struct reg *reg, enum place_row row,
+	const struct row_key *k, uint64_t parent)
+{
+	uint8_t value[HISTORY_DIR_SIZE];
+
+	le64_put(value, engine->time);
+	if (row == PLACE_DIR)
+		value[8] = dir_flags(reg, parent);
+	return db_put(txn(engine), place_tables[row], k->b, k->len, value,
+		row == PLACE_DIR ? HISTORY_DIR_SIZE : HISTORY_PLACE_SIZE);
+}
+
 /* names, dirs and targets have a row for each place that some element of the link gives it. */
 static int place_rows(struct engine *engine, const struct volume *vol, const struct reg *old,
 	const struct reg *new)
 {
-	static const enum db_table tables[] = {
-		[PLACE_NAME] = DB_NAMES, [PLACE_DIR] = DB_DIRS, [PLACE_TARGET] = DB_TARGETS
-	};
 	struct row_key k;
 	size_t i;
 	int row, r;
@@ -247,20 +302,20 @@ static int place_rows(struct engine *engine, const struct volume *vol, const str
 		for (i = 0; i < old->num; i++) {
 			const struct tree_element *e = &old->e[i].e;
 
-			if (place_row_in(new, new->num, row, e) || place_row_in(old, i, row, e) ||
+			if (place_row_in(old, i, row, e) || place_stays(old, new, row, e) ||
 				!place_row_key(&k, vol, row, e))
 				continue;
-			r = db_delete(txn(engine), tables[row], k.b, k.len);
-			if (r < 0 && r != -ENOENT)
+			r = place_end(engine, vol, row, &k);
+			if (r < 0)
 				return r;
 		}
 		for (i = 0; i < new->num; i++) {
 			const struct tree_element *e = &new->e[i].e;
 
-			if (place_row_in(old, old->num, row, e) || place_row_in(new, i, row, e) ||
+			if (place_row_in(new, i, row, e) || place_stays(new, old, row, e) ||
 				!place_row_key(&k, vol, row, e))
 				continue;
-			r = db_put(txn(engine), tables[row], k.b, k.len, NULL, 0);
+			r = place_begin(engine, new, row, &k, e->parent);
 			if (r < 0)
 				return r;
 		}
@@ -292,8 +347,8 @@ static int unit_has_stamp(struct engine *engine, const struct volume *vol,
 	row_unit(&k, unit);
 	r = db_iter_first(&it, txn(engine), DB_RECORDS, k.b, k.len, NULL, 0);
 	while (r == 1 && !found) {
-		p = it.value;
-		end = p + it.value_len;
+		p = it.value + REG_HEAD;
+		end = it.value + it.value_len;
 		while (p < end && !found) {
 			r = element_parse(&e, &p, end);
 			if (r < 0)
@@ -370,18 +425,20 @@ static void count_register(struct volume *vol, const struct tree_key *key, const
 
 /* ---- writing */
 
-static int reg_emit(struct engine *engine, const struct reg *reg, size_t *ret_len)
+int reg_emit(const struct reg *reg, uint64_t since, uint8_t **buf, size_t *cap, size_t *ret_len)
 {
-	size_t len = 0, i;
+	size_t len = REG_HEAD, i;
 	uint8_t *p;
 	int r;
 
 	for (i = 0; i < reg->num; i++)
 		len += ELEM_HEAD + reg->e[i].raw_len + FAR_SIZE;
-	r = scratch_grow(&engine->value, &engine->value_cap, len);
+	r = scratch_grow(buf, cap, len);
 	if (r < 0)
 		return r;
-	p = engine->value;
+	p = *buf;
+	le64_put(p, since);
+	p += REG_HEAD;
 	for (i = 0; i < reg->num; i++) {
 		const struct element *e = &reg->e[i];
 
@@ -398,39 +455,58 @@ static int reg_emit(struct engine *engine, const struct reg *reg, size_t *ret_le
 			p += FAR_SIZE;
 		}
 	}
-	*ret_len = (size_t)(p - engine->value);
+	*ret_len = (size_t)(p - *buf);
 	return 0;
+}
+
+/* One element each, which differ in their stamps at most: nobody who reads sees a change. */
+static bool is_same(const struct reg *old, const struct reg *new)
+{
+	const struct element *a = &old->e[0], *b = &new->e[0];
+
+	return old->num == 1 && new->num == 1 && a->raw_len == b->raw_len &&
+	       a->is_far == b->is_far && a->sealed_len == b->sealed_len &&
+	       (!a->is_far || a->sealed_crc == b->sealed_crc) &&
+	       memcmp(a->raw, b->raw, RECORD_STAMP) == 0 &&
+	       memcmp(a->raw + RECORD_PLACE, b->raw + RECORD_PLACE, a->raw_len - RECORD_PLACE) == 0;
 }
 
 int reg_write(struct engine *engine, struct volume *vol, bool aside, const struct tree_key *key,
 	const struct reg *old, const struct reg *new)
 {
 	uint32_t space = vol->number | (aside ? ROWS_ASIDE : 0);
+	bool stays = aside || is_same(old, new);
+	size_t len, past_len = 0;
 	struct row_key k;
-	size_t len;
-	int r;
+	int r = 0;
 
 	if (old->num == 0 && new->num == 0)
 		return 0;
 	gc_note_register(engine, old);
 	gc_note_register(engine, new);
 	row_record(&k, space, key);
-	if (new->num > 0) {
-		r = reg_emit(engine, new, &len);
+	/* Both are views into the index, which writing moves. */
+	if (!stays && old->num > 0 && old->since < engine->time)
+		r = reg_emit(old, old->since, &engine->past, &engine->past_cap, &past_len);
+	if (r == 0 && new->num > 0) {
+		r = reg_emit(new, stays && !aside ? old->since : engine->time, &engine->value,
+			&engine->value_cap, &len);
 		if (r == 0)
 			r = db_put(txn(engine), DB_RECORDS, k.b, k.len, engine->value, len);
-	} else {
+	} else if (r == 0) {
 		r = db_delete(txn(engine), DB_RECORDS, k.b, k.len);
 	}
 	if (r < 0 || aside)
 		return r;
-	if (key->kind == TREE_LINK) {
+	if (!stays)
+		r = history_put(engine, vol, key, engine->past, past_len);
+	if (r == 0 && key->kind == TREE_LINK) {
 		r = place_rows(engine, vol, old, new);
 		if (r == 0)
 			r = count_winner(engine, vol, old, new);
-		if (r < 0)
-			return r;
 	}
+	if (r < 0)
+		return r;
 	count_register(vol, key, old, new);
 	return stamp_rows(engine, vol, key, old, new);
 }

@@ -2,7 +2,8 @@
  * The elements of a register as the index keeps them, and the one function that changes a register
  * together with everything derived from it.
  *
- * A row of `records` holds, for each element: u32 arrived | u32 length, top bit: far | packed
+ * A row of `records` holds u64 since (when the register got its present value), and for each
+ * element: u32 arrived | u32 length, top bit: far | packed
  * record | far only: u32 arena, u64 offset, u32 CRC-32C of the sealed part. arrived is the number
  * of the pull that brought the element, 0 for one written here. A record with a sealed part above
  * ELEMENT_NEAR is kept far: the row has its clear part (head and references) and the place of its
@@ -31,6 +32,7 @@ struct element {
 
 struct reg {
 	size_t num;
+	uint64_t since;
 	struct element e[REGISTER_MAX];
 };
 
@@ -52,9 +54,12 @@ size_t reg_winner(const struct reg *reg);
 size_t reg_values(const struct reg *reg);
 
 /* Replaces old (as loaded, nothing written since) by new, and brings names, dirs, targets, counts,
- * stamps and the volume's counters in line. */
+ * stamps, the volume's counters and its history (stored/history.h) in line. */
 int reg_write(struct engine *engine, struct volume *vol, bool aside, const struct tree_key *key,
 	const struct reg *old, const struct reg *new);
+
+/* A row's value into a buffer as of scratch_grow. */
+int reg_emit(const struct reg *reg, uint64_t since, uint8_t **buf, size_t *cap, size_t *ret_len);
 
 /* The size of the whole record, and the record itself (size bytes) read back; -EBADMSG: damaged. */
 static inline size_t element_size(const struct element *e)

@@ -239,6 +239,7 @@ void engine_abandon(struct engine *engine)
 	free(engine->holes.list);
 	free(engine->moved);
 	free(engine->value);
+	free(engine->past);
 	free(engine->record);
 	free(engine);
 }
@@ -358,7 +359,7 @@ static int save_meta(struct engine *engine, struct place position)
 	uint8_t row[24], bytes[8];
 	int r;
 
-	le32_put(row, 1);
+	le32_put(row, ROWS_VERSION);
 	le32_put(row + 4, position.arena);
 	le64_put(row + 8, position.offset);
 	le64_put(row + 16, engine->arenas.next_sequence);

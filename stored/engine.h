@@ -140,6 +140,8 @@ struct volume_info {
 	uint64_t view;
 	uint64_t links, inodes, conflicts;
 	uint64_t incarnation, position; /* of the ring, applied */
+	uint64_t time;			/* of the newest change (stored/history.h) */
+	uint64_t history;		/* versions that are kept */
 };
 void volume_info(const struct volume *vol, struct volume_info *ret);
 

@@ -13,6 +13,7 @@
 #include "stored/element.h"
 #include "stored/engine.h"
 #include "stored/format.h"
+#include "stored/retention.h"
 #include "tree/merge.h"
 
 struct gc;
@@ -20,6 +21,13 @@ struct pull;
 struct sealer;
 struct serve;
 struct syncer;
+
+/* Where the pass of retention over `times` is (stored/prune.c). */
+struct prune {
+	bool is_running, is_wanted;
+	uint64_t time, next_pass;
+	uint32_t seq;
+};
 
 struct volume {
 	uint32_t number;
@@ -35,6 +43,11 @@ struct volume {
 	uint64_t incarnation; /* of the ring last taken from */
 	uint64_t position;    /* and how far */
 	uint64_t num_links, num_inodes, num_conflicts, num_fallen;
+	uint64_t num_history; /* rows of `history` */
+	uint64_t time;	      /* of the newest change */
+	struct retention_policy policy;
+	struct retention_kept kept;
+	struct prune prune;
 	bool is_dirty;	   /* against its state row */
 	bool is_live;	   /* false while a replay has not come to its creation */
 	bool keep_removed; /* a mount is attached: what pulls remove is set aside */
@@ -68,6 +81,8 @@ struct engine {
 	struct reg old, new;
 	uint8_t *value;
 	size_t value_cap;
+	uint8_t *past;
+	size_t past_cap;
 	uint8_t *record;
 	size_t record_cap;
 	struct { /* frames of an uncommitted pull, met while replaying */
@@ -83,6 +98,12 @@ struct engine {
 	bool is_committing; /* a checkpoint waits for its log to be durable */
 	uint64_t commit_ticket;
 	uint64_t sync_wanted; /* the highest ticket */
+	uint64_t time;	      /* of the open frame, or the one being replayed */
+	struct {	      /* what goes into `times` for it (stored/history.h) */
+		uint8_t b[1800];
+		size_t len, last, last_len;
+		uint32_t seq;
+	} noted;
 	/* Directories whose place changed in the open frame: a cycle may have closed. */
 	uint64_t *moved;
 	size_t num_moved, moved_cap;

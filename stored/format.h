@@ -9,8 +9,9 @@
  *                             FORMAT_ARENA_MAX; 1 GiB when it is missing; may be edited while no
  *                             server runs
  *
- * Version 1 has neither sealed arenas nor FRAME_FREED and FRAME_END (stored/frame.h). Opening makes
- * it version 2, and its arenas are sealed one after another while it is in use.
+ * Version 1 has neither sealed arenas nor FRAME_FREED and FRAME_END (stored/frame.h), and its log
+ * no snapshots and nothing of retention (stored/change.h). Opening makes it version 2, and its
+ * arenas are sealed one after another while it is in use.
  *
  * Other lines are of a program that knows more, and are kept out: -EBADMSG.
  */

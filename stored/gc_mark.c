@@ -213,12 +213,13 @@ static int live_row(struct gc *gc, struct engine *engine, const struct db_iter *
 	return r < 0 ? r : mark_register(gc, &engine->old);
 }
 
-static int live_step(struct engine *engine, struct gc *gc)
+/* Some rows of a table of registers; 0: that was all of it. */
+static int rows_step(struct engine *engine, struct gc *gc, enum db_table table)
 {
 	struct db_iter it;
 	int r, i;
 
-	r = start_iter(engine, gc, &it, DB_RECORDS);
+	r = start_iter(engine, gc, &it, table);
 	for (i = 0; r == 1 && i < (int)gc->options.rows && gc->num_stack == 0; i++) {
 		r = live_row(gc, engine, &it);
 		if (r == 0) {
@@ -227,15 +228,28 @@ static int live_step(struct engine *engine, struct gc *gc)
 		}
 	}
 	db_iter_close(&it);
-	if (r != 0 || gc->num_stack > 0)
-		return r < 0 ? r : 1;
+	return r == 0 && gc->num_stack > 0 ? 1 : r;
+}
+
+static int live_step(struct engine *engine, struct gc *gc)
+{
+	int r = rows_step(engine, gc, DB_RECORDS);
+
+	if (r != 0)
+		return r;
 	gc->phase = GC_HISTORY;
 	gc->at_len = 0;
 	return 1;
 }
 
+/* What a register was is marked when it goes into history while this runs, and no row of history
+ * ever changes. */
 static int history_step(struct engine *engine, struct gc *gc)
 {
+	int r = rows_step(engine, gc, DB_HIST);
+
+	if (r != 0)
+		return r;
 	gc->phase = gc->options.is_dry ? GC_VERDICT : GC_NOTES;
 	gc->at_len = 0;
 	return 1;

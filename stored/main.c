@@ -4,6 +4,7 @@
  */
 #include "ipc/work.gen.h"
 #include "stored/digest.h"
+#include "stored/prune.h"
 #include "stored/stored.h"
 #include "worker/log.h"
 #include "worker/start.h"
@@ -26,6 +27,7 @@
 #define NAP_SECONDS  0.001
 #define NAPS_SECONDS 0.020 /* napping goes on for this long after the last entry */
 #define TICK_SECONDS 1.0
+#define PRUNE_SLICES 16
 
 static void engine_line(void *arg, int level, const char *text)
 {
@@ -116,6 +118,19 @@ static void on_nap(struct ev_loop *loop, struct ev_timer *w, int events)
 {
 }
 
+/* Some of what retention has to do: a few milliseconds of each second at most. */
+static void prune(struct stored *stored)
+{
+	bool more = true;
+	int i, r;
+
+	for (i = 0; more && i < PRUNE_SLICES; i++) {
+		r = prune_tick(stored->engine, &more);
+		if (r < 0)
+			stored_die(r, "dropping old versions");
+	}
+}
+
 static void on_tick(struct ev_loop *loop, struct ev_timer *w, int events)
 {
 	struct stored *stored = w->data;
@@ -123,6 +138,7 @@ static void on_tick(struct ev_loop *loop, struct ev_timer *w, int events)
 
 	if (!stored->engine)
 		return;
+	prune(stored);
 	r = engine_tick(stored->engine);
 	if (r < 0 && r != -ENOSPC)
 		stored_die(r, "committing the index");

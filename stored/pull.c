@@ -6,6 +6,7 @@
 #include "stored/batch.h"
 #include "stored/change.h"
 #include "stored/fallen.h"
+#include "stored/history.h"
 #include "stored/object.h"
 #include "stored/rows.h"
 
@@ -433,12 +434,14 @@ static int apply(struct engine *engine, struct pull *pull, struct pull_result *r
 	};
 	int r;
 
-	head.time = engine->io->now(engine->io->ctx);
 	r = change_begin(engine);
 	if (r < 0)
 		return r;
+	head.time = change_time(engine, vol);
 	r = apply_all(&a);
 	free(a.kept);
+	if (r == 0)
+		r = history_end(engine, vol);
 	if (r == 0)
 		r = change_end(engine, FRAME_PULL_COMMIT, &head, NULL);
 	if (r == 0)

@@ -59,6 +59,7 @@ static int replay_pull(struct engine *engine, const struct frame_view *commit)
 	size_t cap = 0, i;
 	int r = 0;
 
+	change_replay_time(engine, commit);
 	for (i = 0; r == 0 && i < engine->parts.num; i++) {
 		frame.place = engine->parts.places[i];
 		r = scratch_grow(&payload, &cap, frame.place.len);
@@ -83,7 +84,7 @@ static int replay_commit(struct engine *engine, struct place next)
 	r = arenas_sync(&engine->arenas);
 	if (r == 0)
 		r = volumes_save(engine);
-	le32_put(row, 1);
+	le32_put(row, ROWS_VERSION);
 	le32_put(row + 4, next.arena);
 	le64_put(row + 8, next.offset);
 	le64_put(row + 16, engine->arenas.next_sequence);
@@ -161,7 +162,7 @@ static int load_meta(struct engine *engine)
 			       : 0;
 	if (r < 0)
 		return r;
-	if (len != 24 || le32_get(row) != 1)
+	if (len != 24 || le32_get(row) != ROWS_VERSION)
 		return -EUCLEAN;
 	engine->committed.arena = le32_get(row + 4);
 	engine->committed.offset = le64_get(row + 8);

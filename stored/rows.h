@@ -2,29 +2,42 @@
  * The rows of the index (stored/db.h). Numbers in keys are big-endian, so that rows sort by them;
  * in values little-endian. vol is a volume's number in this store, space is vol, or vol |
  * ROWS_ASIDE for what was set aside: inodes without a link that somebody may still have open, which
- * peers never see.
+ * peers never see. key is unit[9] kind (tag[16]), the tag for extended attributes only. since and
+ * until are times of changes (stored/history.h).
  *
- * meta      "checkpoint"                       -> u32 version | u32 arena | u64 offset | u64
- * sequence "vol" vol                          -> volume state (stored/volume.c) "objects" -> u64
- * bytes of all objects settings  u8 kind ...                        -> stored/settings.h objects
- * id[32]                             -> u32 arena | u32 sealed length, top bit: refers to nothing |
- * u64 offset tags tag[32] ->
- * id[32] records   space unit[9] kind (tag[16])       -> elements of a register (stored/element.h)
- * names     vol parent tag[8] lid              -> nothing   every link element below parent
- * dirs      vol parent lid                     -> nothing   the same by link id
- * targets   vol target lid                     -> nothing   links to an inode, but for lid ==
- * target counts    vol oid                            -> u64 entries | u32 subdirs, by winning
- * links stamps    vol replica epoch unit[9]          -> nothing   units with an element of that
- * stamp dead      vol unit[9] replica                -> u64 epoch the log of deletions
- * (tree/delta.h) labels    vol replica epoch unit[9]          -> nothing   the same by label fallen
- * vol oid                            -> nothing   directories shown in the root (tree/view.h) gc
- * u8 kind ...                        -> notes of the collector (stored/gc_state.h)
+ * - meta: "checkpoint" -> u32 version | u32 arena | u64 offset | u64 sequence
+ * - meta: "vol" vol -> volume state (stored/volume.c)
+ * - meta: "objects" -> u64 bytes of all objects
+ * - settings: u8 kind ... -> stored/settings.h
+ * - objects: id[32] -> u32 arena | u32 sealed length, top bit: refers to nothing | u64 offset
+ * - tags: tag[32] -> id[32]
+ * - records: space key -> u64 since | elements of a register (stored/element.h)
+ * - names: vol parent tag[8] lid -> u64 since: every link element below parent
+ * - dirs: vol parent lid -> u64 since | u8 flags: the same by link id
+ * - targets: vol target lid -> u64 since: links to an inode, but for lid == target
+ * - counts: vol oid -> u64 entries | u32 subdirs, by winning links
+ * - stamps: vol replica epoch unit[9] -> nothing: units with an element of that stamp
+ * - dead: vol unit[9] replica -> u64 epoch: the log of deletions (tree/delta.h)
+ * - labels: vol replica epoch unit[9] -> nothing: the same by label
+ * - fallen: vol oid -> u64 since: directories shown in the root (tree/view.h)
+ * - gc: u8 kind ... -> notes of the collector (stored/gc_state.h)
+ * - history: vol key until -> a value of records
+ * - history-names: vol parent tag[8] until lid -> u64 since | u8 flags
+ * - history-dirs: vol parent lid until -> u64 since | u8 flags
+ * - history-targets: vol target until lid -> u64 since
+ * - history-fallen: vol oid until -> u64 since
+ * - times: vol time u32 number -> what changed then
+ * - snapshots: vol tag[16] -> u64 time | sealed name (stored/snapshot.h)
+ * - pulls: vol time -> u64 number of changes | u8 undone | peer[32] (stored/undo.h)
  */
 #ifndef BAZIL_STORED_ROWS_H
 #define BAZIL_STORED_ROWS_H
 
 #include "stored/le.h"
 #include "tree/record.h"
+
+/* Of these rows. An index with other ones is made anew from the arenas. */
+#define ROWS_VERSION 2
 
 #define ROWS_ASIDE    0x80000000u
 #define ROWS_KEY_MAX  64

@@ -1,14 +1,16 @@
 #include "stored/volume.h"
 
+#include "stored/prune.h"
 #include "stored/rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STATE_VERSION 1
-#define STATE_HEAD    76
-#define DROP_STEP     20000
+#define STATE_VERSION  2
+#define STATE_FIXED    60
+#define STATE_COUNTERS 40
+#define DROP_STEP      20000
 
 static struct volume *volume_any(struct engine *engine, uint32_t number)
 {
@@ -66,6 +68,8 @@ void volume_info(const struct volume *vol, struct volume_info *ret)
 		.conflicts = vol->num_conflicts,
 		.incarnation = vol->incarnation,
 		.position = vol->position,
+		.time = vol->time,
+		.history = vol->num_history,
 	};
 }
 
@@ -100,6 +104,10 @@ static void volume_reset(struct volume *vol)
 	vol->view = 0;
 	vol->incarnation = vol->position = 0;
 	vol->num_links = vol->num_inodes = vol->num_conflicts = vol->num_fallen = 0;
+	vol->num_history = vol->time = 0;
+	vol->policy = (struct retention_policy)RETENTION_DEFAULT;
+	retention_release(&vol->kept);
+	vol->prune = (struct prune){ 0 };
 }
 
 int volume_configure(struct engine *engine, uint32_t number, const uint8_t *row, size_t len)
@@ -136,15 +144,17 @@ int volume_configure(struct engine *engine, uint32_t number, const uint8_t *row,
 static void volume_free(struct volume *vol)
 {
 	tree_state_release(&vol->state);
+	retention_release(&vol->kept);
 	free(vol);
 }
 
 int volume_drop(struct engine *engine, uint32_t number)
 {
 	static const enum db_table tables[] = { DB_RECORDS, DB_NAMES, DB_DIRS, DB_TARGETS,
-		DB_COUNTS, DB_STAMPS, DB_DEAD, DB_LABELS, DB_FALLEN };
+		DB_COUNTS, DB_STAMPS, DB_DEAD, DB_LABELS, DB_FALLEN, DB_HIST, DB_HNAMES, DB_HDIRS,
+		DB_HTARGETS, DB_HFALLEN, DB_TIMES, DB_SNAPSHOTS, DB_PULLS };
 	struct row_key k, aside;
-	uint8_t meta[7] = "vol";
+	uint8_t meta[7] = "vol", policy[5] = "h";
 	size_t i;
 	int r;
 
@@ -171,6 +181,10 @@ int volume_drop(struct engine *engine, uint32_t number)
 	r = db_delete_prefix(txn(engine), DB_RECORDS, aside.b, aside.len, INT32_MAX);
 	if (r < 0)
 		return r;
+	be32_put(policy + 1, number);
+	r = db_delete(txn(engine), DB_SETTINGS, policy, sizeof(policy));
+	if (r < 0 && r != -ENOENT)
+		return r;
 	be32_put(meta + 3, number);
 	r = db_delete(txn(engine), DB_META, meta, sizeof(meta));
 	return r == -ENOENT ? 0 : r;
@@ -194,7 +208,7 @@ size_t volume_state_emit(const struct volume *vol, bool with_counters, uint8_t *
 	const struct tree_state *s = &vol->state;
 	uint8_t *p = buf;
 
-	memset(p, 0, STATE_HEAD);
+	memset(p, 0, STATE_FIXED);
 	p[0] = STATE_VERSION;
 	le32_put(p + 4, s->clock.replica);
 	le64_put(p + 8, s->clock.epoch);
@@ -204,13 +218,15 @@ size_t volume_state_emit(const struct volume *vol, bool with_counters, uint8_t *
 	le32_put(p + 32, vol->view);
 	le64_put(p + 36, vol->incarnation);
 	le64_put(p + 44, vol->position);
-	p += 52;
+	le64_put(p + 52, vol->time);
+	p += STATE_FIXED;
 	if (with_counters) {
 		le64_put(p, vol->num_links);
 		le64_put(p + 8, vol->num_inodes);
 		le64_put(p + 16, vol->num_conflicts);
 		le64_put(p + 24, vol->num_fallen);
-		p += 32;
+		le64_put(p + 32, vol->num_history);
+		p += STATE_COUNTERS;
 	}
 	p += tree_knowledge_encode(&s->known, p, TREE_KNOWLEDGE_SIZE);
 	p += tree_knowledge_encode(&s->horizon, p, TREE_KNOWLEDGE_SIZE);
@@ -219,11 +235,13 @@ size_t volume_state_emit(const struct volume *vol, bool with_counters, uint8_t *
 
 int volume_state_parse(struct volume *vol, bool with_counters, const uint8_t *data, size_t len)
 {
-	size_t head = with_counters ? 84 : 52, known;
+	/* The log may have states of version 1, without the time. */
+	size_t fixed = len > 0 && data[0] == 1 ? STATE_FIXED - 8 : STATE_FIXED;
+	size_t head = fixed + (with_counters ? STATE_COUNTERS : 0), known;
 	struct tree_state *s = &vol->state;
 	int r;
 
-	if (len < head + TREE_KNOWLEDGE_HEAD || data[0] != STATE_VERSION)
+	if (len < head + TREE_KNOWLEDGE_HEAD || data[0] < 1 || data[0] > STATE_VERSION)
 		return -EUCLEAN;
 	s->clock.replica = le32_get(data + 4);
 	s->clock.epoch = le64_get(data + 8);
@@ -233,11 +251,14 @@ int volume_state_parse(struct volume *vol, bool with_counters, const uint8_t *da
 	vol->view = le32_get(data + 32);
 	vol->incarnation = le64_get(data + 36);
 	vol->position = le64_get(data + 44);
+	if (data[0] > 1 && le64_get(data + 52) > vol->time)
+		vol->time = le64_get(data + 52);
 	if (with_counters) {
-		vol->num_links = le64_get(data + 52);
-		vol->num_inodes = le64_get(data + 60);
-		vol->num_conflicts = le64_get(data + 68);
-		vol->num_fallen = le64_get(data + 76);
+		vol->num_links = le64_get(data + fixed);
+		vol->num_inodes = le64_get(data + fixed + 8);
+		vol->num_conflicts = le64_get(data + fixed + 16);
+		vol->num_fallen = le64_get(data + fixed + 24);
+		vol->num_history = le64_get(data + fixed + 32);
 	}
 	data += head;
 	len -= head;
@@ -278,6 +299,8 @@ int volumes_load(struct engine *engine)
 			r = volume_state_parse(engine->volumes[i], true, value, len);
 		if (r == -ENOENT)
 			r = -EUCLEAN;
+		if (r == 0)
+			r = prune_load(engine, engine->volumes[i]);
 		engine->volumes[i]->is_dirty = false;
 	}
 	return r;

@@ -1,6 +1,7 @@
 #include "rig.h"
 
 #include "stored/settings.h"
+#include "tree/knowledge.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -334,6 +335,12 @@ struct engine_page *page_init(struct page *page)
 	return &page->page;
 }
 
+static struct engine_page *rig_page(const struct rig *rig, struct page *page)
+{
+	page_init(page)->at = rig->at;
+	return &page->page;
+}
+
 static size_t record_at(const struct page *page, size_t pos, struct tree_record *ret)
 {
 	const uint8_t *p = page->records + pos;
@@ -398,6 +405,26 @@ static uint64_t mix_records(const struct page *page, bool stamps)
 	return sum;
 }
 
+/* What is found by name and by number is what the directory shows. */
+static uint64_t digest_again(struct rig *rig, uint64_t parent, const struct tree_record *link)
+{
+	struct page *page = calloc(1, sizeof(*page));
+	uint64_t sum;
+	int r;
+
+	must(page);
+	rig_page(rig, page);
+	/* A loser of a conflict, or a directory that fell into the root, has no such name. */
+	r = engine_lookup(rig->engine, rig->vol, parent, link->e.tag, &page->page);
+	must(r == 0 || r == -ENOENT);
+	sum = mix_records(page, false);
+	rig_page(rig, page);
+	must(engine_inode(rig->engine, rig->vol, link->e.target, &page->page) == 0);
+	sum += mix_records(page, false) * 17 + page->nodes[0].nlink;
+	free(page);
+	return sum;
+}
+
 static uint64_t digest_dir(struct rig *rig, uint64_t oid, bool stamps, int depth)
 {
 	struct page *page = calloc(1, sizeof(*page));
@@ -407,7 +434,7 @@ static uint64_t digest_dir(struct rig *rig, uint64_t oid, bool stamps, int depth
 
 	must(page && depth < 64);
 	do {
-		page_init(page);
+		rig_page(rig, page);
 		must(engine_dir(rig->engine, rig->vol, oid, after, 0, &page->page) == 0);
 		sum += mix_records(page, stamps);
 		for (size_t i = 0; i < page->page.num_nodes; i++)
@@ -418,16 +445,19 @@ static uint64_t digest_dir(struct rig *rig, uint64_t oid, bool stamps, int depth
 			pos += record_at(page, pos, &rec);
 			if (rec.e.key.kind != TREE_LINK)
 				continue;
-			after = rec.e.key.id;
+			if (rig->is_thorough)
+				sum += digest_again(rig, oid, &rec) * 19;
 			if (rec.e.flags & TREE_DIRECTORY)
 				sum += digest_dir(rig, rec.e.target, stamps, depth + 1) * 5;
 			struct page *x = calloc(1, sizeof(*x));
 			must(x);
-			if (engine_xattrs(
-				    rig->engine, rig->vol, rec.e.target, zero, page_init(x)) == 0)
+			if (engine_xattrs(rig->engine, rig->vol, rec.e.target, zero,
+				    rig_page(rig, x)) == 0)
 				sum += mix_records(x, stamps) * 13;
 			free(x);
 		}
+		must(page->page.end || page->page.next > after);
+		after = page->page.next;
 	} while (!page->page.end);
 	free(page);
 	return sum;

@@ -19,6 +19,8 @@ struct rig {
 	uint64_t next_id, last_id;
 	struct engine_changes changes;
 	uint64_t seed;
+	uint64_t at;	  /* what rig_digest reads: an instant; 0: now */
+	bool is_thorough; /* and by name and by number as well */
 };
 
 /* xorshift; the seed is BAZIL_SEED or fresh, and printed. */

@@ -6,7 +6,9 @@
 #include "stored/arena.h"
 #include "stored/gc.h"
 #include "stored/gc_table.h"
+#include "stored/prune.h"
 #include "stored/settings.h"
+#include "stored/snapshot.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -350,6 +352,21 @@ static void collect(const struct gc_options *options)
 
 static const struct gc_options now_options = { .is_final = true, .roll = 1 };
 
+/* Nothing of the past is asked for any more. */
+static void forget(void)
+{
+	const struct retention_policy nothing = { 0 };
+	bool more;
+
+	assert_int_equal(prune_policy_set(m->rig.engine, m->rig.vol, &nothing), 0);
+	for (int i = 0; i < 2; i++) {
+		prune_want(m->rig.vol);
+		do
+			assert_int_equal(prune_tick(m->rig.engine, &more), 0);
+		while (more);
+	}
+}
+
 /* Two generations without a grace time: after them nothing is left that is not needed. */
 static void collect_all(void)
 {
@@ -357,6 +374,7 @@ static void collect_all(void)
 	size_t needed;
 
 	write_pending();
+	forget();
 	collect(&now_options);
 	collect(&now_options);
 	needed = check();
@@ -426,6 +444,39 @@ static void gc_table__marks_and_finds(void **state)
 	assert_true(gc_table_mark(&table, id, true));
 	assert_true(gc_table_mark(&table, id, true));
 	gc_table_release(&table);
+}
+
+static void gc__history_keeps_what_it_refers_to(void **state)
+{
+	const uint8_t tag[16] = { 1 };
+	struct engine_stat stat;
+	uint64_t time;
+
+	setup_model();
+	for (int i = 0; i < 40; i++)
+		file_new();
+	write_pending();
+	for (int i = 0; i < 300; i++)
+		file_unlink();
+	/* All of it was there a moment ago. */
+	for (size_t i = 0; i < m->num_files; i++)
+		m->files[i].is_there = true;
+	collect(&now_options);
+	collect(&now_options);
+	assert_true(check() > 40);
+	reopen(true);
+	collect(&now_options);
+	assert_true(check() > 40);
+	for (size_t i = 0; i < m->num_files; i++)
+		m->files[i].is_there = m->files[i].is_aside;
+	assert_int_equal(
+		snapshot_create(m->rig.engine, m->rig.vol, tag, (const uint8_t *)"n", 1, &time), 0);
+	forget();
+	collect(&now_options);
+	collect(&now_options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, check());
+	free_model();
 }
 
 static void gc__what_is_not_referred_to_goes(void **state)
@@ -777,6 +828,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gc_table__marks_and_finds),
 		cmocka_unit_test(gc__what_is_not_referred_to_goes),
+		cmocka_unit_test(gc__history_keeps_what_it_refers_to),
 		cmocka_unit_test(gc__room_comes_back),
 		cmocka_unit_test(gc__two_generations_and_grace),
 		cmocka_unit_test(gc__the_arena_appended_to_stays),

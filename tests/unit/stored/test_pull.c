@@ -1,4 +1,4 @@
-#include "rig.h"
+#include "peers.h"
 
 #include "stored/settings.h"
 #include "tree/delta.h"
@@ -14,95 +14,7 @@
 
 static struct entry entry;
 static struct page page;
-
-/* Another store of the same volume. */
-static void rig_join(struct rig *rig, const struct rig *first)
-{
-	struct volume_info info;
-
-	rig_new(rig);
-	volume_info(first->vol, &info);
-	assert_int_equal(settings_volume_remove(rig->engine, "v"), 0);
-	assert_int_equal(settings_volume_add(rig->engine, "v", info.id, "default", info.keyid), 0);
-	rig->vol = engine_volume_named(rig->engine, "v");
-	volume_info(rig->vol, &info);
-	rig->replica = info.replica;
-}
-
-struct answer {
-	uint8_t known[2 * TREE_KNOWLEDGE_SIZE];
-	struct serve_info info;
-	struct serve *serve;
-};
-
-static uint8_t blob[120000];
-
-/* Stages all of q's answer; pages as large as cap. */
-static void stage(struct rig *p, struct pull *pull, struct answer *a, size_t cap)
-{
-	uint64_t cursor = 0;
-	size_t len, pages = 0;
-	bool end = false;
-	int r;
-
-	while (!end) {
-		r = engine_serve_page(a->serve, &cursor, blob, cap, &len, &end);
-		if (r == -ENOBUFS)
-			r = engine_serve_page(a->serve, &cursor, blob, sizeof(blob), &len, &end);
-		assert_int_equal(r, 0);
-		assert_int_equal(engine_pull_put(p->engine, pull, blob, len / 2, blob + len / 2,
-					 len - len / 2),
-			0);
-		assert_true(++pages < 100000);
-	}
-}
-
-/* p <- q. Returns what the step returned. ret_changed may be NULL. */
-static int pull_with(struct rig *p, struct rig *q, size_t cap, struct engine_changes *changes,
-	uint64_t *ret_conflicts)
-{
-	static struct answer a;
-	static uint8_t asked[TREE_KNOWLEDGE_SIZE], need[60000];
-	struct pull_result result = { .need = need, .need_cap = sizeof(need) };
-	struct pull *pull;
-	size_t len;
-	int r, steps = 0;
-
-	assert_int_equal(engine_pull_begin(p->engine, p->vol, &pull, asked, &len), 0);
-	memset(&a, 0, sizeof(a));
-	a.info.known = a.known;
-	assert_int_equal(engine_serve_begin(q->engine, q->vol, asked, len, &a.serve, &a.info), 0);
-	if (a.info.has_nothing) {
-		assert_null(a.serve);
-		engine_pull_abort(p->engine, pull);
-		return 1;
-	}
-	stage(p, pull, &a, cap);
-	for (;;) {
-		r = engine_pull_step(
-			p->engine, pull, a.known, a.info.known_len, a.info.is_full, &result);
-		if (r < 0 || result.need_len == 0)
-			break;
-		assert_true(++steps < 100);
-		assert_int_equal(engine_serve_inodes(
-					 a.serve, need, result.need_len, blob, sizeof(blob), &len),
-			0);
-		assert_int_equal(engine_pull_put(p->engine, pull, blob, len, NULL, 0), 0);
-	}
-	engine_serve_end(a.serve);
-	if (ret_conflicts)
-		*ret_conflicts = result.num_conflicts;
-	if (changes)
-		*changes = result.changes;
-	else
-		engine_changes_release(&result.changes);
-	return r;
-}
-
-static int pull_from(struct rig *p, struct rig *q)
-{
-	return pull_with(p, q, 60000, NULL, NULL);
-}
+static uint8_t blob[1000];
 
 static void pull__brings_a_whole_tree_and_then_nothing(void **state)
 {
@@ -111,7 +23,7 @@ static void pull__brings_a_whole_tree_and_then_nothing(void **state)
 	char name[16];
 
 	rig_new(&a);
-	rig_join(&b, &a);
+	peers_join(&b, &a);
 	dir = rig_dir(&a, TREE_ROOT, "d");
 	for (int i = 0; i < 500; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
@@ -121,10 +33,10 @@ static void pull__brings_a_whole_tree_and_then_nothing(void **state)
 	put_xattr(&entry, dir, "user.big", 1, 65000);
 	assert_int_equal(rig_apply(&a, &entry), 0);
 	/* Small pages: units are cut. */
-	assert_int_equal(pull_with(&b, &a, 700, NULL, NULL), 0);
+	assert_int_equal(peers_pull_with(&b, &a, 700, NULL, NULL), 0);
 	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
-	assert_int_equal(pull_from(&b, &a), 1);
-	assert_int_equal(pull_from(&a, &b), 1);
+	assert_int_equal(peers_pull(&b, &a), 1);
+	assert_int_equal(peers_pull(&a, &b), 1);
 	/* And it is in b's own log. */
 	rig_kill(&b);
 	rig_open(&b);
@@ -133,7 +45,7 @@ static void pull__brings_a_whole_tree_and_then_nothing(void **state)
 	b.options.rebuild = true;
 	rig_open(&b);
 	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
-	assert_int_equal(pull_from(&b, &a), 1);
+	assert_int_equal(peers_pull(&b, &a), 1);
 	rig_free(&a);
 	rig_free(&b);
 }
@@ -144,16 +56,16 @@ static void pull__deletions_travel_and_do_not_come_back(void **state)
 	uint64_t oid, lid, dir;
 
 	rig_new(&a);
-	rig_join(&b, &a);
+	peers_join(&b, &a);
 	dir = rig_dir(&a, TREE_ROOT, "d");
 	oid = rig_file(&a, dir, "f", &lid);
 	rig_file(&a, dir, "g", NULL);
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	rig_unlink(&a, lid, oid, true);
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), -ENOENT);
 	rig_file(&b, dir, "h", NULL);
-	assert_int_equal(pull_from(&a, &b), 0);
+	assert_int_equal(peers_pull(&a, &b), 0);
 	assert_int_equal(engine_inode(a.engine, a.vol, oid, page_init(&page)), -ENOENT);
 	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
 	rig_free(&a);
@@ -168,14 +80,14 @@ static void pull__what_is_open_here_is_set_aside(void **state)
 	bool end;
 
 	rig_new(&a);
-	rig_join(&b, &a);
+	peers_join(&b, &a);
 	dir = rig_dir(&a, TREE_ROOT, "d");
 	oid = rig_file(&a, dir, "f", &lid);
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	rig_unlink(&a, lid, oid, true);
 	rig_unlink(&a, dir, dir, true);
 	volume_attached(b.vol, true);
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	assert_int_equal(engine_dir(b.engine, b.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
 	assert_int_equal(page.page.num_nodes, 0);
 	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), 0);
@@ -191,9 +103,9 @@ static void pull__what_is_open_here_is_set_aside(void **state)
 	assert_int_equal(engine_dir(b.engine, b.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
 	assert_int_equal(page.page.num_nodes, 1);
 	assert_true(b.changes.all);
-	assert_int_equal(pull_from(&a, &b), 0);
+	assert_int_equal(peers_pull(&a, &b), 0);
 	assert_int_equal(engine_inode(a.engine, a.vol, file, page_init(&page)), 0);
-	assert_int_equal(pull_from(&b, &a), 1);
+	assert_int_equal(peers_pull(&b, &a), 1);
 	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
 	rig_free(&a);
 	rig_free(&b);
@@ -207,16 +119,16 @@ static void pull__concurrent_edits_are_both_kept(void **state)
 	uint64_t oid, conflicts = 0;
 
 	rig_new(&a);
-	rig_join(&b, &a);
+	peers_join(&b, &a);
 	oid = rig_file(&a, TREE_ROOT, "f", NULL);
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	entry_start(&entry, 0);
 	put_body(&entry, oid, 100, 3000);
 	assert_int_equal(rig_apply(&a, &entry), 0);
 	entry_start(&entry, 1);
 	put_body(&entry, oid, 200, 40);
 	assert_int_equal(rig_apply(&b, &entry), 0);
-	assert_int_equal(pull_with(&b, &a, 60000, &changes, &conflicts), 0);
+	assert_int_equal(peers_pull_with(&b, &a, 60000, &changes, &conflicts), 0);
 	assert_int_equal(conflicts, 1);
 	assert_true(changes.num > 0);
 	assert_int_equal(changes.list[0].kind, TREE_BODY);
@@ -236,7 +148,7 @@ static void pull__concurrent_edits_are_both_kept(void **state)
 	assert_int_equal(rig_apply(&b, &entry), 0);
 	assert_int_equal(engine_inode(b.engine, b.vol, oid, page_init(&page)), 0);
 	assert_int_equal(page_count(&page), 3);
-	assert_int_equal(pull_with(&a, &b, 60000, NULL, &conflicts), 0);
+	assert_int_equal(peers_pull_with(&a, &b, 60000, NULL, &conflicts), 0);
 	assert_int_equal(conflicts, 0);
 	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
 	assert_true(page_find(&page, TREE_BODY, oid, &rec));
@@ -251,18 +163,18 @@ static void pull__crossed_moves_fall_into_the_root_the_same_way(void **state)
 	uint64_t x, y;
 
 	rig_new(&a);
-	rig_join(&b, &a);
+	peers_join(&b, &a);
 	x = rig_dir(&a, TREE_ROOT, "x");
 	y = rig_dir(&a, TREE_ROOT, "y");
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	entry_start(&entry, 0);
 	put_link(&entry, x, y, "x", x, true);
 	assert_int_equal(rig_apply(&a, &entry), 0);
 	entry_start(&entry, 1);
 	put_link(&entry, y, x, "y", y, true);
 	assert_int_equal(rig_apply(&b, &entry), 0);
-	assert_int_equal(pull_from(&b, &a), 0);
-	assert_int_equal(pull_from(&a, &b), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
+	assert_int_equal(peers_pull(&a, &b), 0);
 	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
 	assert_int_equal(engine_dir(a.engine, a.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
 	assert_int_equal(page.page.num_nodes, 1);
@@ -276,7 +188,7 @@ static void pull__crossed_moves_fall_into_the_root_the_same_way(void **state)
 	assert_int_equal(engine_dir(a.engine, a.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
 	assert_int_equal(page.page.num_nodes, 1);
 	assert_true(page.nodes[0].oid == x);
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
 	rig_free(&a);
 	rig_free(&b);
@@ -285,7 +197,7 @@ static void pull__crossed_moves_fall_into_the_root_the_same_way(void **state)
 static void pull__an_aborted_one_leaves_no_trace(void **state)
 {
 	struct rig a = { 0 }, b = { 0 };
-	static struct answer answer;
+	static struct peers_answer answer;
 	static uint8_t asked[TREE_KNOWLEDGE_SIZE], need[60000];
 	struct pull_result result = { .need = need, .need_cap = sizeof(need) };
 	struct pull *pull, *second;
@@ -293,7 +205,7 @@ static void pull__an_aborted_one_leaves_no_trace(void **state)
 	size_t len;
 
 	rig_new(&a);
-	rig_join(&b, &a);
+	peers_join(&b, &a);
 	for (int i = 0; i < 50; i++)
 		rig_file(&a, TREE_ROOT, "same", NULL);
 	rig_file(&b, TREE_ROOT, "own", NULL);
@@ -303,7 +215,7 @@ static void pull__an_aborted_one_leaves_no_trace(void **state)
 	answer.info.known = answer.known;
 	assert_int_equal(
 		engine_serve_begin(a.engine, a.vol, asked, len, &answer.serve, &answer.info), 0);
-	stage(&b, pull, &answer, 3000);
+	peers_stage(&b, pull, &answer, 3000);
 	assert_true(rig_digest(&b, true) == before);
 	engine_pull_abort(b.engine, pull);
 	rig_kill(&b);
@@ -318,7 +230,7 @@ static void pull__an_aborted_one_leaves_no_trace(void **state)
 				 false, &result),
 		-EBADMSG);
 	assert_true(rig_digest(&b, true) == before);
-	assert_int_equal(pull_from(&b, &a), 0);
+	assert_int_equal(peers_pull(&b, &a), 0);
 	engine_serve_end(answer.serve);
 	rig_free(&a);
 	rig_free(&b);
@@ -327,94 +239,6 @@ static void pull__an_aborted_one_leaves_no_trace(void **state)
 /* ---- at random */
 
 #define PEERS 3
-
-struct model {
-	uint64_t dirs[200], files[600], lids[600];
-	size_t num_dirs, num_files;
-};
-
-static bool has_inode(struct rig *rig, uint64_t oid)
-{
-	return oid == TREE_ROOT ||
-	       (engine_inode(rig->engine, rig->vol, oid, page_init(&page)) == 0 &&
-		       page.nodes[0].nlink > 0);
-}
-
-static uint64_t view_now(struct rig *rig)
-{
-	struct volume_info info;
-
-	volume_info(rig->vol, &info);
-	return info.view;
-}
-
-/* Mostly mountd sees what was pulled, sometimes it does not yet. */
-static uint64_t some_view(struct rig *rig, uint64_t *seed)
-{
-	uint64_t view = view_now(rig);
-
-	return view > 0 && rig_random(seed) % 4 == 0 ? view - 1 : view;
-}
-
-static void random_op(struct rig *rig, struct model *m, uint64_t *seed)
-{
-	uint64_t what = rig_random(seed) % 12, dir = m->dirs[rig_random(seed) % m->num_dirs], x;
-	size_t i = m->num_files ? rig_random(seed) % m->num_files : 0;
-	char name[24];
-
-	snprintf(name, sizeof(name), "n%llu", (unsigned long long)(rig_random(seed) % 20));
-	if (!has_inode(rig, dir))
-		dir = TREE_ROOT;
-	if ((what < 3 || m->num_files == 0) && m->num_files < 600) {
-		m->files[m->num_files] = rig_file(rig, dir, name, &m->lids[m->num_files]);
-		m->num_files++;
-		return;
-	}
-	if (what == 3 && m->num_dirs < 200) {
-		m->dirs[m->num_dirs++] = rig_dir(rig, dir, name);
-		return;
-	}
-	entry_start(&entry, some_view(rig, seed));
-	x = m->dirs[rig_random(seed) % m->num_dirs];
-	switch (what) {
-	case 4:
-	case 5:
-		entry_remove(&entry, TREE_LINK, m->lids[i], NULL);
-		if (rig_random(seed) & 1)
-			entry_remove(&entry, TREE_ATTR, m->files[i], NULL);
-		break;
-	case 6:
-		if (x == TREE_ROOT || x == dir || !has_inode(rig, x))
-			return;
-		put_link(&entry, x, dir, name, x, true);
-		break;
-	case 7:
-		if (x == TREE_ROOT)
-			return;
-		entry_remove(&entry, TREE_LINK, x, NULL);
-		entry_remove(&entry, TREE_ATTR, x, NULL);
-		break;
-	case 8:
-		if (!has_inode(rig, m->files[i]))
-			return;
-		put_link(&entry, rig_id(rig), dir, name, m->files[i], false);
-		break;
-	case 9:
-		put_xattr(&entry, m->files[i], name, rig_random(seed) % 5, 30);
-		break;
-	case 10:
-		if (!has_inode(rig, m->files[i]))
-			return;
-		put_link(&entry, m->lids[i], dir, name, m->files[i], false);
-		break;
-	default:
-		put_body(&entry, m->files[i], rig_random(seed) % 5, rig_random(seed) % 3000);
-		break;
-	}
-	/* An inode of a peer that was never heard of is no op a mountd could have sent. */
-	int r = rig_apply(rig, &entry);
-	assert_true(r == 0 || r == -EBADMSG);
-}
 
 /* Every link leads to an inode, every inode has a link; counted by the engine and by walking. */
 static size_t walk(struct rig *rig, uint64_t oid, int depth)
@@ -463,13 +287,13 @@ static void pull__peers_converge_at_random(void **state)
 
 	for (int run = 0; run < (runs ? (int)strtol(runs, NULL, 0) : 25); run++) {
 		struct rig rigs[PEERS];
-		struct model model = { .dirs = { TREE_ROOT }, .num_dirs = 1 };
+		struct peers_model model = { .dirs = { TREE_ROOT }, .num_dirs = 1 };
 		int calm = 0, rounds = 0;
 
 		memset(rigs, 0, sizeof(rigs));
 		rig_new(&rigs[0]);
 		for (int i = 1; i < PEERS; i++)
-			rig_join(&rigs[i], &rigs[0]);
+			peers_join(&rigs[i], &rigs[0]);
 		for (int i = 0; i < PEERS; i++)
 			volume_attached(rigs[i].vol, rig_random(&seed) & 1);
 		for (int step = 0; step < 120; step++) {
@@ -477,8 +301,8 @@ static void pull__peers_converge_at_random(void **state)
 			struct rig *q = &rigs[rig_random(&seed) % PEERS];
 
 			if (rig_random(&seed) % 8 == 0 && p != q) {
-				assert_true(pull_with(p, q, 200 + rig_random(&seed) % 3000, NULL,
-						    NULL) >= 0);
+				assert_true(peers_pull_with(p, q, 200 + rig_random(&seed) % 3000,
+						    NULL, NULL) >= 0);
 				check(p);
 			} else if (rig_random(&seed) % 30 == 0) {
 				uint64_t before = rig_digest(p, true);
@@ -488,7 +312,7 @@ static void pull__peers_converge_at_random(void **state)
 				rig_open(p);
 				assert_true(rig_digest(p, true) == before);
 			} else {
-				random_op(p, &model, &seed);
+				peers_random_op(p, &model, &seed);
 			}
 		}
 		/* All pairs until nobody has anything new. */
@@ -496,8 +320,9 @@ static void pull__peers_converge_at_random(void **state)
 			for (int i = 0; i < PEERS; i++)
 				for (int j = 0; j < PEERS; j++)
 					if (i != j)
-						calm = pull_from(&rigs[i], &rigs[j]) == 1 ? calm + 1
-											  : 0;
+						calm = peers_pull(&rigs[i], &rigs[j]) == 1
+							       ? calm + 1
+							       : 0;
 			assert_true(++rounds < 10);
 		}
 		for (int i = 0; i < PEERS; i++) {
