@@ -9,6 +9,8 @@
  *	user.bazil.stat      JSON: ids, writers, chunks                   mountd/hidden_stat.c
  *	user.bazil.log       JSON: versions of the inode                  mountd/hidden_log.c
  *	user.bazil.log.NAME  JSON: of a name in the directory, also one that is gone
+ *	user.bazil.path.OID  of the root: a path of the inode, from the mount on
+ *mountd/hidden_path.c
  *
  * Nothing of it touches the network. Who may read the file may ask: the kernel checks that.
  */
@@ -33,6 +35,8 @@ void hidden_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
 
 /* The texts: malloc'ed, not ended by NUL. */
 int hidden_stat(struct mountd *m, struct inode *inode, char **ret, size_t *ret_len);
+/* hex: an inode number. -ENODATA: it has no name. */
+int hidden_path(struct mountd *m, const char *hex, char **ret, size_t *ret_len);
 /* name NULL: of the inode itself. */
 int hidden_log(
 	struct mountd *m, struct inode *inode, const char *name, char **ret, size_t *ret_len);
