@@ -18,6 +18,7 @@ enum store_broken {
 	BROKEN_NOT_BOUND,   /* a frame is valid at any place */
 	BROKEN_HALF_PULL,   /* changes of a pull count without its commit */
 	BROKEN_POSITION,    /* a checkpoint says more than it has */
+	BROKEN_NO_ROW_SUM,  /* rows of the index are not checked (tests/crash/test_rot.c) */
 	BROKEN_NUMBERS,	    /* inode numbers are given out before they are reserved */
 	BROKEN_COUNT,
 };

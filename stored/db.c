@@ -1,5 +1,9 @@
 #include "stored/db.h"
 
+#include "stored/broken.h"
+#include "stored/crc32c.h"
+#include "stored/le.h"
+
 #include <errno.h>
 #include <lmdb.h>
 #include <stdlib.h>
@@ -258,6 +262,27 @@ static int txn_cursor(struct db_txn *txn, enum db_table table, MDB_cursor **ret)
 	return db_error(r);
 }
 
+/* Behind each value: the sum of key and value, since LMDB has none of its pages. */
+#define SUM_SIZE 4
+
+static uint32_t row_sum(const void *key, size_t key_len, const void *value, size_t len)
+{
+	return crc32c(crc32c(0, key, key_len), value, len);
+}
+
+static int row_check(const void *key, size_t key_len, const MDB_val *v, size_t *ret_len)
+{
+	const uint8_t *value = v->mv_data;
+	size_t len = v->mv_size - SUM_SIZE;
+
+	if (v->mv_size < SUM_SIZE)
+		return -EUCLEAN;
+	*ret_len = len;
+	if (BROKEN(BROKEN_NO_ROW_SUM))
+		return 0;
+	return le32_get(value + len) == row_sum(key, key_len, value, len) ? 0 : -EUCLEAN;
+}
+
 int db_get(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
 	const uint8_t **ret_value, size_t *ret_len)
 {
@@ -271,8 +296,7 @@ int db_get(struct db_txn *txn, enum db_table table, const void *key, size_t key_
 	if (r < 0)
 		return r;
 	*ret_value = v.mv_data;
-	*ret_len = v.mv_size;
-	return 0;
+	return row_check(key, key_len, &v, ret_len);
 }
 
 bool db_has(struct db_txn *txn, enum db_table table, const void *key, size_t key_len)
@@ -286,12 +310,20 @@ bool db_has(struct db_txn *txn, enum db_table table, const void *key, size_t key
 int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
 	const void *value, size_t len)
 {
-	MDB_val k = { key_len, (void *)(uintptr_t)key }, v = { len, (void *)(uintptr_t)value };
+	MDB_val k = { key_len, (void *)(uintptr_t)key }, v = { len + SUM_SIZE, NULL };
+	uint32_t sum = row_sum(key, key_len, value, len);
 	MDB_cursor *cursor;
 	int r;
 
 	r = txn_cursor(txn, table, &cursor);
-	return r < 0 ? r : db_error(mdb_cursor_put(cursor, &k, &v, 0));
+	if (r == 0)
+		r = db_error(mdb_cursor_put(cursor, &k, &v, MDB_RESERVE));
+	if (r < 0)
+		return r;
+	if (len > 0)
+		memcpy(v.mv_data, value, len);
+	le32_put((uint8_t *)v.mv_data + len, sum);
+	return 0;
 }
 
 int db_delete(struct db_txn *txn, enum db_table table, const void *key, size_t key_len)
@@ -342,8 +374,8 @@ static int iter_row(struct db_iter *it, int r, const MDB_val *k, const MDB_val *
 	it->key = k->mv_data;
 	it->key_len = k->mv_size;
 	it->value = v->mv_data;
-	it->value_len = v->mv_size;
-	return 1;
+	r = row_check(k->mv_data, k->mv_size, v, &it->value_len);
+	return r < 0 ? r : 1;
 }
 
 int db_iter_first(struct db_iter *it, struct db_txn *txn, enum db_table table, const void *prefix,

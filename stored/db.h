@@ -10,6 +10,9 @@
  * Calling order: db_open; db_begin before use and after each db_commit or db_abort; db_close. Bytes
  * returned lie in the map and are valid until the next write through the same transaction.
  *
+ * Each row carries a CRC-32C of its key and value, checked whenever it is read: LMDB itself trusts
+ * its pages.
+ *
  * Errors: -ENOENT not there; -EOVERFLOW the map is full: db_abort, db_grow, do everything since the
  * last commit again; -EUCLEAN the index is damaged: it can be rebuilt from the arenas; -ENOSPC,
  * -EIO, -ENOMEM.

@@ -76,6 +76,34 @@ static int check_refs(struct digester *d, const struct tree_record *rec)
 	return r;
 }
 
+struct state_set *state_set;
+
+/* Not the stamp: it follows from the order of events. */
+static void meet(const struct tree_record *rec)
+{
+	struct state_set *set = state_set;
+	uint64_t value;
+
+	value = mix_u64(mix_u64(rec->e.key.id, rec->e.parent), rec->e.target);
+	value = mix_u64(mix_u64(value, rec->e.key.kind), rec->e.flags);
+	value = mix(mix(value, rec->e.tag, TREE_TAG_SIZE), rec->e.vtag, TREE_TAG_SIZE);
+	value = mix(value, rec->refs, (size_t)rec->num_refs * TREE_REF_SIZE);
+	value = mix(value, rec->sealed, rec->sealed_len);
+	for (size_t i = 0; i < set->num; i++)
+		if (set->values[i] == value)
+			return;
+	if (set->is_closed) {
+		set->strangers++;
+		return;
+	}
+	if (set->num == set->cap) {
+		set->cap = set->cap ? set->cap * 2 : 1024;
+		set->values = realloc(set->values, set->cap * sizeof(*set->values));
+		sim_must(set->values);
+	}
+	set->values[set->num++] = value;
+}
+
 /* The order of the elements of a register is no part of the state: each is summed on its own. */
 static int digest_records(struct digester *d, const struct engine_page *page, bool is_dir)
 {
@@ -86,6 +114,8 @@ static int digest_records(struct digester *d, const struct engine_page *page, bo
 		size_t from = pos;
 
 		r = next_record(page, &pos, &rec);
+		if (r == 0 && state_set)
+			meet(&rec);
 		if (r == 0)
 			r = check_refs(d, &rec);
 		if (r < 0)

@@ -20,6 +20,7 @@
 
 enum store_broken store_broken;
 
+/* Those that a crash shows. */
 static const char *const names[BROKEN_COUNT] = {
 	[BROKEN_NOTHING] = "nothing",
 	[BROKEN_NO_SYNC] = "no fdatasync",
@@ -92,7 +93,11 @@ static void mistakes__each_is_found(void **state)
 	unsigned missed = 0;
 
 	for (unsigned i = BROKEN_NOTHING + 1; i < BROKEN_COUNT; i++) {
-		struct found found = look(i, SIM_HONEST, WORKLOADS);
+		struct found found;
+
+		if (!names[i])
+			continue;
+		found = look(i, SIM_HONEST, WORKLOADS);
 
 		printf("%-42s %6llu states: %s\n", names[i], (unsigned long long)found.states,
 			found.violations ? found.first : "NOT FOUND");

@@ -47,6 +47,16 @@ uint64_t world_oids(const struct world *world, size_t at);
 /* The last state in first..last with this digest; -1: none. */
 long world_find(const struct world *world, uint64_t digest, size_t first, size_t last);
 
+/* The values of all records that were ever seen by state_digest; once it is closed, the number of
+ * those seen that never were. NULL: nobody asks. */
+struct state_set {
+	uint64_t *values;
+	size_t num, cap;
+	bool is_closed;
+	size_t strangers;
+};
+extern struct state_set *state_set;
+
 /* Everything that can be read. -EBADMSG: an object does not verify, -EUCLEAN: it makes no sense. */
 int state_digest(struct engine *engine, const struct world *world, uint64_t *ret);
 
