@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 
 import harness
 from harness import check, say
@@ -17,8 +18,8 @@ from kills import Killer, settle
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
-ALL = ("mountd", "stored", "keyd")
-PAUSE = (0.3, 1.5)  # between two kills: five deaths of a mountd in 30 seconds take its mount down
+PAUSE = (0.3, 1.5)  # between two kills
+MOUNTD_PAUSE = (7.6, 9.0)  # five deaths in 30 seconds take its mount down
 
 
 class Bed:
@@ -59,21 +60,23 @@ class Bed:
 
 
 class Storm:
+    last = 0.0  # when a mountd was killed
+
     def __init__(self, node, rng):
-        self.killers = [Killer(node, "mountd", random.Random(rng.random()), (7.6, 9.0)),
+        # The first one soon, since some cases are short.
+        first = max(rng.uniform(1, 3), Storm.last + MOUNTD_PAUSE[0] - time.monotonic())
+        self.killers = [Killer(node, "mountd", random.Random(rng.random()), MOUNTD_PAUSE, first),
                         Killer(node, ("stored", "keyd"), random.Random(rng.random()), PAUSE)]
-        # The first one soon: some cases are short.
-        self.killers[0].pause = (1.0, 3.0)
         self.node = node
 
     def __enter__(self):
         for k in self.killers:
             k.start()
-        self.killers[0].pause = (7.6, 9.0)
         return self
 
     def __exit__(self, *_):
         self.kills = [k.stop() for k in self.killers]
+        Storm.last = max(Storm.last, self.killers[0].last)
         settle(self.node)
 
 
