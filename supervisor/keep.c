@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,9 @@ struct meta {
 	uint32_t flags;
 	uint8_t volume_id[16];
 	char volume[65], sharing[65], path[4097];
+	/* New fields go here: an older supervisor's meta is shorter, and has zeros in them. */
 };
+#define META_SIZE_2 (offsetof(struct meta, path) + 4097)
 
 enum part { PART_FUSE, PART_STATE, PART_DIRTY, PART_RING, PART_META };
 #define NUM_PARTS 5
@@ -101,7 +104,8 @@ static bool is_text(const char *text, size_t size)
 
 static bool read_meta(int fd, uint64_t incarnation, struct meta *ret)
 {
-	return pread(fd, ret, sizeof(*ret), 0) == (ssize_t)sizeof(*ret) &&
+	memset(ret, 0, sizeof(*ret));
+	return pread(fd, ret, sizeof(*ret), 0) >= (ssize_t)META_SIZE_2 &&
 	       ret->magic == META_MAGIC && ret->version == META_VERSION &&
 	       ret->incarnation == incarnation && is_text(ret->volume, sizeof(ret->volume)) &&
 	       is_text(ret->path, sizeof(ret->path)) && ret->path[0] == '/' &&
