@@ -343,14 +343,17 @@ int db_take(struct db_txn *txn, enum db_table table, const void *key, size_t key
 {
 	MDB_val k = { key_len, (void *)(uintptr_t)key }, v;
 	MDB_cursor *cursor;
+	size_t has;
 	int r;
 
 	r = txn_cursor(txn, table, &cursor);
 	if (r == 0)
 		r = db_error(mdb_cursor_get(cursor, &k, &v, MDB_SET));
+	if (r == 0)
+		r = row_check(key, key_len, &v, &has);
 	if (r < 0)
 		return r;
-	if (v.mv_size != len)
+	if (has != len)
 		return -EUCLEAN;
 	memcpy(ret_value, v.mv_data, len);
 	return db_error(mdb_cursor_del(cursor, 0));
