@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 struct db_txn {
 	struct db *db;
@@ -25,6 +27,8 @@ struct db {
 	MDB_dbi dbi[DB_NUM];
 	struct db_txn write;
 	uint64_t map_size;
+	bool is_damaged;
+	pthread_mutex_t copying; /* the map must not move while it is copied */
 };
 
 static const char *const table_names[DB_NUM] = {
@@ -112,6 +116,26 @@ static int db_tables(struct db *db)
 	return db_error(mdb_txn_commit(txn));
 }
 
+/* Pages that the file does not have end the process when they are read. */
+static int db_check_size(struct db *db)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	struct stat st;
+	int fd, r;
+
+	r = mdb_env_info(db->env, &info);
+	if (r == 0)
+		r = mdb_env_stat(db->env, &stat);
+	if (r == 0)
+		r = mdb_env_get_fd(db->env, &fd);
+	if (r != 0)
+		return db_error(r);
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return (uint64_t)st.st_size / stat.ms_psize <= info.me_last_pgno ? -EUCLEAN : 0;
+}
+
 int db_open(struct db **ret, const char *path, uint64_t map_size)
 {
 	struct db *db = calloc(1, sizeof(*db));
@@ -126,6 +150,7 @@ int db_open(struct db **ret, const char *path, uint64_t map_size)
 	}
 	db->write.db = db;
 	db->map_size = map_limit(map_size);
+	pthread_mutex_init(&db->copying, NULL);
 	mdb_env_set_maxdbs(db->env, DB_NUM);
 	do {
 		r = mdb_env_set_mapsize(db->env, db->map_size);
@@ -148,6 +173,8 @@ int db_open(struct db **ret, const char *path, uint64_t map_size)
 	/* Slots of readers that were killed would pin their pages for ever. */
 	if (r == 0)
 		r = db_error(mdb_reader_check(db->env, &dead));
+	if (r == 0)
+		r = db_check_size(db);
 	if (r == 0)
 		r = db_tables(db);
 	if (r < 0) {
@@ -210,15 +237,65 @@ void db_abort(struct db *db)
 	db->write.txn = NULL;
 }
 
+bool db_is_damaged(const struct db *db)
+{
+	return db->is_damaged;
+}
+
 int db_grow(struct db *db)
 {
 	MDB_envinfo info;
+	int r;
 
 	/* LMDB takes a map at least as large as the file, whatever it was told. */
 	if (mdb_env_info(db->env, &info) == 0 && info.me_mapsize > db->map_size)
 		db->map_size = info.me_mapsize;
 	db->map_size *= 2;
-	return db_error(mdb_env_set_mapsize(db->env, db->map_size));
+	pthread_mutex_lock(&db->copying);
+	r = mdb_env_set_mapsize(db->env, db->map_size);
+	pthread_mutex_unlock(&db->copying);
+	return db_error(r);
+}
+
+int db_copy(struct db *db, int fd)
+{
+	int r;
+
+	pthread_mutex_lock(&db->copying);
+	r = mdb_env_copyfd2(db->env, fd, MDB_CP_COMPACT);
+	pthread_mutex_unlock(&db->copying);
+	return db_error(r);
+}
+
+int db_usage(struct db *db, struct db_usage *ret)
+{
+	MDB_val k, v;
+	MDB_cursor *cursor;
+	MDB_envinfo info;
+	MDB_stat stat;
+	MDB_txn *txn;
+	size_t num;
+	int r;
+
+	*ret = (struct db_usage){ 0 };
+	if (mdb_env_info(db->env, &info) != 0 || mdb_env_stat(db->env, &stat) != 0)
+		return -EIO;
+	ret->page_size = stat.ms_psize;
+	ret->pages = info.me_last_pgno + 1;
+	r = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+	if (r != 0)
+		return db_error(r);
+	/* Table 0 is LMDB's list of free pages: lists of page numbers, each with its length first.
+	 */
+	r = mdb_cursor_open(txn, 0, &cursor);
+	while (r == 0 && (r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
+		if (v.mv_size < sizeof(num))
+			continue;
+		memcpy(&num, v.mv_data, sizeof(num));
+		ret->free_pages += num;
+	}
+	mdb_txn_abort(txn);
+	return r == MDB_NOTFOUND ? 0 : db_error(r);
 }
 
 struct db_txn *db_write(struct db *db)
@@ -296,7 +373,9 @@ int db_get(struct db_txn *txn, enum db_table table, const void *key, size_t key_
 	if (r < 0)
 		return r;
 	*ret_value = v.mv_data;
-	return row_check(key, key_len, &v, ret_len);
+	r = row_check(key, key_len, &v, ret_len);
+	txn->db->is_damaged |= r == -EUCLEAN;
+	return r;
 }
 
 bool db_has(struct db_txn *txn, enum db_table table, const void *key, size_t key_len)
@@ -378,6 +457,7 @@ static int iter_row(struct db_iter *it, int r, const MDB_val *k, const MDB_val *
 	it->key_len = k->mv_size;
 	it->value = v->mv_data;
 	r = row_check(k->mv_data, k->mv_size, v, &it->value_len);
+	it->db->is_damaged |= r == -EUCLEAN;
 	return r < 0 ? r : 1;
 }
 
@@ -390,6 +470,7 @@ int db_iter_first(struct db_iter *it, struct db_txn *txn, enum db_table table, c
 
 	it->cursor = NULL;
 	it->owner = NULL;
+	it->db = txn->db;
 	if (prefix_len > sizeof(it->prefix))
 		return -EINVAL;
 	if (!txn->iter_used[table]) {

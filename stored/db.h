@@ -65,11 +65,13 @@ struct db_iter {
 	void *cursor;
 	uint8_t prefix[64];
 	size_t prefix_len;
+	struct db *db;
 	struct db_txn *owner; /* whose spare cursor it is; NULL: its own */
 	int table;
 };
 
-/* path: of the index file (the lock is path-lock). map_size: to start with; grows by db_grow. */
+/* path: of the index file (the lock is path-lock). map_size: to start with; grows by db_grow.
+ * -EUCLEAN: also when the file is shorter than it says, which would be a SIGBUS later. */
 int db_open(struct db **ret, const char *path, uint64_t map_size);
 void db_close(struct db *db);
 
@@ -78,6 +80,19 @@ int db_commit(struct db *db);
 void db_abort(struct db *db);
 int db_grow(struct db *db); /* doubles the map; no transaction may be open */
 struct db_txn *db_write(struct db *db);
+/* A row with a wrong sum was met: nothing of it can be trusted. */
+bool db_is_damaged(const struct db *db);
+
+struct db_usage {
+	uint64_t page_size;
+	uint64_t pages; /* of the file */
+	uint64_t free_pages;
+};
+/* As of the last commit. */
+int db_usage(struct db *db, struct db_usage *ret);
+/* A compact copy of the last commit into fd, not synced. The only function for another thread;
+ * db_grow waits for it. */
+int db_copy(struct db *db, int fd);
 
 int db_snapshot(struct db *db, struct db_txn **ret);
 void db_snapshot_close(struct db_txn *txn);

@@ -10,6 +10,7 @@
 #include "stored/rows.h"
 #include "stored/sealer.h"
 #include "stored/serve.h"
+#include "stored/shrink.h"
 #include "stored/syncer.h"
 #include "stored/volume.h"
 
@@ -84,6 +85,8 @@ static void options_default(struct engine_options *o)
 		o->map_size = UINT64_C(1) << 40;
 	if (o->reserve_size == 0)
 		o->reserve_size = 64u << 20;
+	if (o->shrink_size == 0)
+		o->shrink_size = 64u << 20;
 	if (o->checkpoint_bytes == 0)
 		o->checkpoint_bytes = 256u << 20;
 	if (o->checkpoint_ops == 0)
@@ -226,6 +229,7 @@ void engine_abandon(struct engine *engine)
 			engine_pull_abort(engine, engine->volumes[i]->pull);
 	sealer_stop(engine);
 	syncer_stop(engine);
+	shrink_stop(engine);
 	db_close(engine->db);
 	volumes_release(engine);
 	if (engine->arenas.io)
@@ -269,6 +273,8 @@ int engine_close(struct engine *engine)
 	/* Not worth a failure: the checkpoint has all. */
 	if (r == 0)
 		write_mark(engine);
+	if (r == 0)
+		engine->io->unlinkat(engine->io->ctx, engine->options.dir_fd, "faults");
 	engine_abandon(engine);
 	return r;
 }
@@ -396,11 +402,22 @@ static int commit(struct engine *engine)
 	return r;
 }
 
+/* A damaged index ends the engine, and the next one makes it anew. */
+static int check_index(struct engine *engine)
+{
+	if (!engine->is_broken && engine->db && db_is_damaged(engine->db)) {
+		engine_log(engine, 3, "store: the index is damaged and will be rebuilt");
+		recover_distrust(engine);
+		engine->is_broken = true;
+	}
+	return engine->is_broken ? -EIO : 0;
+}
+
 int engine_checkpoint(struct engine *engine)
 {
 	int attempt, r = 0;
 
-	if (engine->is_broken)
+	if (check_index(engine) < 0)
 		return -EIO;
 	for (attempt = 0; attempt < 3; attempt++) {
 		r = commit(engine);
@@ -449,11 +466,19 @@ static int tick_commit(struct engine *engine, uint64_t now)
 
 int engine_tick(struct engine *engine)
 {
-	struct place position = arenas_position(&engine->arenas);
+	struct place position;
 	uint64_t now = engine->io->now(engine->io->ctx);
 	bool is_due;
+	int r;
 
+	r = check_index(engine);
+	if (r < 0)
+		return r;
 	sealer_run(engine);
+	r = shrink_run(engine);
+	if (r < 0)
+		return r;
+	position = arenas_position(&engine->arenas);
 	if (!engine_is_dirty(engine)) {
 		engine->committed_at = now;
 		return 0;

@@ -60,6 +60,7 @@ struct engine_options {
 	uint32_t part_size;	   /* of what a pull changes, in one frame; 0: 4 MiB */
 	uint64_t map_size;	   /* 0: 1 TiB */
 	uint64_t reserve_size;	   /* 0: 64 MiB; ~0: none */
+	uint64_t shrink_size;	   /* 0: 64 MiB; a smaller index is not compacted */
 	uint64_t checkpoint_bytes; /* 0: 256 MiB of log, or */
 	uint64_t checkpoint_ops;   /* 0: 200000 changes, or */
 	uint32_t checkpoint_ms;	   /* 0: 5000 ms after the last one */

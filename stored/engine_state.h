@@ -20,6 +20,7 @@ struct gc;
 struct pull;
 struct sealer;
 struct serve;
+struct shrink;
 struct syncer;
 
 /* Where the pass of retention over `times` is (stored/prune.c). */
@@ -71,8 +72,9 @@ struct engine {
 	uint64_t ops;		/* changes since then */
 	uint64_t committed_at;	/* ns */
 	bool is_replaying;
-	bool is_old;	/* the format was of an earlier version when it was opened */
-	bool is_broken; /* only closing is left */
+	bool was_rebuilt; /* the index was made anew at opening */
+	bool is_old;	  /* the format was of an earlier version when it was opened */
+	bool is_broken;	  /* only closing is left */
 	uint64_t num_damaged;
 	struct serve *serves;
 	struct gc *gc; /* NULL: no collection runs */
@@ -95,6 +97,7 @@ struct engine {
 	} holes;
 	struct sealer *sealer;
 	struct syncer *syncer;
+	struct shrink *shrink;
 	bool is_committing; /* a checkpoint waits for its log to be durable */
 	uint64_t commit_ticket;
 	uint64_t sync_wanted; /* the highest ticket */

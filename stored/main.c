@@ -5,11 +5,13 @@
 #include "ipc/work.gen.h"
 #include "stored/digest.h"
 #include "stored/prune.h"
+#include "stored/recover.h"
 #include "stored/stored.h"
 #include "worker/log.h"
 #include "worker/start.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -271,11 +273,31 @@ static void stop(void *self, struct ipc_call *call)
 	worker_stopped(stored->worker, call);
 }
 
+/* A damaged index ends the process: noted, so that it does not do so for ever. */
+static void on_fault(int number)
+{
+	recover_note_fault(WORKER_DIR_FD);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+static int entered(void *self, struct worker *worker)
+{
+#ifndef BAZIL_SANITIZED
+	struct sigaction action = { .sa_handler = on_fault, .sa_flags = SA_RESETHAND };
+
+	sigaction(SIGBUS, &action, NULL);
+	sigaction(SIGSEGV, &action, NULL);
+#endif
+	return 0;
+}
+
 int main(void)
 {
 	static const struct worker_role role = { .name = "stored", .profile = SANDBOX_STORED };
 	static const struct worker_ops ops = {
 		.prepare = prepare,
+		.entered = entered,
 		.edge = edge,
 		.begin = begin,
 		.status = status,

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COMMIT_EVERY 200000 /* changes, while replaying a long log */
 
@@ -254,10 +255,86 @@ static int open_and_replay(struct engine *engine)
 	return r < 0 ? r : recover_replay(engine);
 }
 
+/* ---- rows that are not in the log */
+
+struct kept {
+	uint8_t *rows; /* u32 key length, u32 value length, key, value */
+	size_t len, cap;
+};
+
+static int keep_row(struct kept *kept, const struct db_iter *it)
+{
+	size_t len = 8 + it->key_len + it->value_len;
+	uint8_t *p;
+	int r;
+
+	r = scratch_grow(&kept->rows, &kept->cap, kept->len + len);
+	if (r < 0)
+		return r;
+	p = kept->rows + kept->len;
+	le32_put(p, (uint32_t)it->key_len);
+	le32_put(p + 4, (uint32_t)it->value_len);
+	memcpy(p + 8, it->key, it->key_len);
+	if (it->value_len > 0)
+		memcpy(p + 8 + it->key_len, it->value, it->value_len);
+	kept->len += len;
+	return 0;
+}
+
+static int keep_rows(struct engine *engine, struct kept *kept)
+{
+	struct db_iter it;
+	int r;
+
+	r = db_iter_first(&it, txn(engine), DB_GC, "", 0, NULL, 0);
+	while (r == 1) {
+		r = keep_row(kept, &it);
+		if (r == 0)
+			r = db_iter_next(&it);
+	}
+	db_iter_close(&it);
+	return r;
+}
+
+static int put_kept(struct engine *engine, const struct kept *kept)
+{
+	size_t at = 0;
+	int r;
+
+	do
+		r = db_delete_prefix(txn(engine), DB_GC, "", 0, 10000);
+	while (r > 0);
+	while (r == 0 && at < kept->len) {
+		const uint8_t *p = kept->rows + at;
+		uint32_t key = le32_get(p), value = le32_get(p + 4);
+
+		r = db_put(txn(engine), DB_GC, p + 8, key, p + 8 + key, value);
+		at += 8 + (size_t)key + value;
+	}
+	return r;
+}
+
+int recover_reopen(struct engine *engine)
+{
+	struct kept kept = { 0 };
+	int r;
+
+	r = keep_rows(engine, &kept);
+	if (r == 0) {
+		db_close(engine->db);
+		engine->db = NULL;
+		r = open_and_replay(engine);
+	}
+	if (r == 0)
+		r = put_kept(engine, &kept);
+	free(kept.rows);
+	return r;
+}
+
 /*
  * LMDB trusts its file: damage may end the process by SIGBUS or SIGSEGV instead of an error. The
- * file `opening` counts the attempts that never came to their end; after some of them the index
- * goes.
+ * file `opening` counts the attempts that never came to their end, `faults` the signals later on;
+ * after some of them the index goes.
  */
 #define ATTEMPTS_MAX 3
 
@@ -281,25 +358,66 @@ static bool opening_begin(struct engine *engine)
 	return is_hopeless;
 }
 
+/* Whether there is a file of at least this size. */
+static bool has_file(struct engine *engine, const char *name, off_t size)
+{
+	const struct store_io *io = engine->io;
+	struct stat st;
+	bool has;
+	int fd;
+
+	fd = io->openat(io->ctx, engine->options.dir_fd, name, O_RDONLY, 0);
+	if (fd < 0)
+		return false;
+	has = io->fstat(io->ctx, fd, &st) == 0 && st.st_size >= size;
+	io->close(io->ctx, fd);
+	return has;
+}
+
+void recover_note_fault(int dir_fd)
+{
+	int fd = openat(dir_fd, "faults", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	/* Only a hint, as above. */
+	if (fd >= 0 && write(fd, "", 1) == 1)
+		close(fd);
+}
+
+int recover_distrust(struct engine *engine)
+{
+	const struct store_io *io = engine->io;
+	int fd;
+
+	fd = io->openat(io->ctx, engine->options.dir_fd, "rebuild", O_WRONLY | O_CREAT, 0600);
+	if (fd < 0)
+		return fd;
+	io->close(io->ctx, fd);
+	return io->fsync_dir(io->ctx, engine->options.dir_fd);
+}
+
 static int rebuild(struct engine *engine)
 {
 	int r = remove_index(engine);
 
+	engine->was_rebuilt = true;
 	return r < 0 ? r : open_and_replay(engine);
 }
 
 int recover_index(struct engine *engine)
 {
-	bool is_hopeless = opening_begin(engine);
+	bool is_hopeless = opening_begin(engine) || has_file(engine, "faults", ATTEMPTS_MAX);
+	bool is_asked = has_file(engine, "rebuild", 0);
 	int r;
 
-	if (is_hopeless)
+	if (is_asked)
+		engine_log(engine, 5, "store: the index is being rebuilt from the arenas");
+	else if (is_hopeless)
 		engine_log(engine, 4,
 			"store: the index ended this process %d times and is being rebuilt from "
 			"the "
 			"arenas",
 			ATTEMPTS_MAX);
-	if (is_hopeless || engine->options.rebuild || engine->options.create)
+	if (is_hopeless || is_asked || engine->options.rebuild || engine->options.create)
 		return rebuild(engine);
 	r = open_and_replay(engine);
 	if (r != -EUCLEAN && r != -EINVAL)
@@ -310,5 +428,12 @@ int recover_index(struct engine *engine)
 
 void recover_done(struct engine *engine)
 {
-	engine->io->unlinkat(engine->io->ctx, engine->options.dir_fd, "opening");
+	const struct store_io *io = engine->io;
+	int dir_fd = engine->options.dir_fd;
+
+	io->unlinkat(io->ctx, dir_fd, "opening");
+	if (engine->was_rebuilt) {
+		io->unlinkat(io->ctx, dir_fd, "faults");
+		io->unlinkat(io->ctx, dir_fd, "rebuild");
+	}
 }

@@ -7,11 +7,24 @@
 struct engine;
 
 /* Opens the index and brings it up to the log; one that is missing, damaged or ahead of the log is
- * made anew from all arenas. */
+ * made anew from all arenas, as is one that ended the process again and again. */
 int recover_index(struct engine *engine);
 /* Opening came to its end, so the index is not one that kills the process. */
 void recover_done(struct engine *engine);
 /* Aborts the open transaction and applies the log behind the last commit again. */
 int recover_replay(struct engine *engine);
+/* Closes the index, opens what is at its name now, and applies the log behind its last commit; the
+ * collector's rows, which are not in the log, go along. Nothing may be unflushed. */
+int recover_reopen(struct engine *engine);
+
+/*
+ * The index is made anew at the next opening, durable: the file `rebuild`.
+ */
+int recover_distrust(struct engine *engine);
+/*
+ * For a handler of SIGBUS and SIGSEGV: async-signal-safe. The file `faults` counts them since the
+ * last clean end; after some the index goes.
+ */
+void recover_note_fault(int dir_fd);
 
 #endif
