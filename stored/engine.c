@@ -492,6 +492,16 @@ int engine_tick(struct engine *engine)
 	return tick_commit(engine, now);
 }
 
+int engine_stat_index(struct engine *engine, uint64_t *ret_bytes, uint64_t *ret_free)
+{
+	struct db_usage usage;
+	int r = db_usage(engine->db, &usage);
+
+	*ret_bytes = usage.pages * usage.page_size;
+	*ret_free = usage.free_pages * usage.page_size;
+	return r;
+}
+
 int engine_stat(struct engine *engine, struct engine_stat *ret)
 {
 	ret->objects = db_rows(txn(engine), DB_OBJECTS);
@@ -500,7 +510,11 @@ int engine_stat(struct engine *engine, struct engine_stat *ret)
 	ret->changes = engine->ops;
 	ret->arenas = (uint32_t)engine->arenas.num;
 	ret->sealed = 0;
-	for (size_t i = 0; i < engine->arenas.num; i++)
+	ret->arena_bytes = 0;
+	for (size_t i = 0; i < engine->arenas.num; i++) {
 		ret->sealed += engine->arenas.list[i].is_sealed;
+		ret->arena_bytes += engine->arenas.list[i].size;
+	}
+	ret->was_rebuilt = engine->was_rebuilt;
 	return engine->io->fstatvfs(engine->io->ctx, engine->options.dir_fd, &ret->fs);
 }

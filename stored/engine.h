@@ -108,9 +108,13 @@ struct engine_stat {
 	uint64_t damaged; /* ranges of arenas skipped since open */
 	uint64_t changes; /* since the last checkpoint */
 	uint32_t arenas, sealed;
+	uint64_t arena_bytes; /* of frames; holes included */
+	bool was_rebuilt;     /* the index, when it was opened */
 	struct statvfs fs;
 };
 int engine_stat(struct engine *engine, struct engine_stat *ret);
+/* Bytes of the index file and of its free pages; reads the list of these. */
+int engine_stat_index(struct engine *engine, uint64_t *ret_bytes, uint64_t *ret_free);
 
 /* ---- objects */
 

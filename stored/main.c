@@ -231,14 +231,22 @@ static void status(void *self, struct ipc_call *call)
 {
 	struct stored *stored = self;
 	struct engine_stat stat = { 0 };
+	uint64_t index_bytes = 0, index_free = 0;
 
-	if (stored->engine)
+	if (stored->engine) {
 		engine_stat(stored->engine, &stat);
+		engine_stat_index(stored->engine, &index_bytes, &index_free);
+	}
 	struct work_counter counters[] = {
 		{ "objects", stat.objects },
 		{ "object_bytes", stat.object_bytes },
 		{ "arenas", stat.arenas },
 		{ "sealed", stat.sealed },
+		{ "arena_bytes", stat.arena_bytes },
+		{ "index_bytes", index_bytes },
+		{ "index_free", index_free },
+		{ "index_rebuilt", stat.was_rebuilt },
+		{ "format", ENGINE_FORMAT },
 		{ "damaged", stat.damaged },
 		{ "objects_in", stored->counters.objects },
 		{ "batches", stored->counters.batches },

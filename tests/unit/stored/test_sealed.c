@@ -591,6 +591,61 @@ static void sealed__a_thread_seals_while_serving_goes_on(void **state)
 	rig_free(&rig);
 }
 
+/* ---- a full disk */
+
+static bool is_full;
+static uint64_t later;
+
+static ssize_t full_pwrite(void *ctx, int fd, const void *data, size_t len, uint64_t offset)
+{
+	/* A footer begins behind the arena's end, which is above 64 KiB. */
+	if (is_full && offset >= 64 << 10) {
+		store_io_file.pwrite(NULL, fd, data, len / 2, offset);
+		return -ENOSPC;
+	}
+	return store_io_file.pwrite(NULL, fd, data, len, offset);
+}
+
+static uint64_t later_now(void *ctx)
+{
+	return store_io_file.now(NULL) + later;
+}
+
+static void sealed__a_full_disk_leaves_it_for_later(void **state)
+{
+	static uint8_t ids[OBJECTS][32];
+	struct store_io io = store_io_file;
+	struct rig rig = { 0 };
+	uint64_t before;
+
+	io.pwrite = full_pwrite;
+	io.now = later_now;
+	rig.options.io = &io;
+	is_full = false;
+	later = 0;
+	store_fill(&rig, ids);
+	before = rig_digest(&rig, true);
+	is_full = true;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(engine_tick(rig.engine), 0);
+	for (size_t i = 0; i + 1 < rig.engine->arenas.num; i++)
+		assert_false(rig.engine->arenas.list[i].is_sealed);
+	/* Half a footer is no damage. */
+	rig_kill(&rig);
+	rig_open(&rig);
+	assert_true(rig_digest(&rig, true) == before);
+	assert_int_equal(damaged(&rig), 0);
+	check_objects(&rig, ids, NULL);
+	assert_int_equal(engine_tick(rig.engine), 0);
+	is_full = false;
+	later = UINT64_C(61000000000);
+	store_seal(&rig);
+	store_reopen(&rig, true);
+	check_objects(&rig, ids, NULL);
+	assert_int_equal(damaged(&rig), 0);
+	rig_free(&rig);
+}
+
 /* ---- an old store */
 
 static void unpack(const char *archive, const char *path)
@@ -606,7 +661,7 @@ static void unpack(const char *archive, const char *path)
 	assert_int_equal(status, 0);
 }
 
-static void sealed__a_store_of_format_1_is_upgraded(void **state)
+static void open_archive(const char *archive, uint64_t sum)
 {
 	struct rig rig = { 0 };
 	uint8_t tag[32], id[32], text[64] = { 0 };
@@ -617,7 +672,7 @@ static void sealed__a_store_of_format_1_is_upgraded(void **state)
 
 	snprintf(rig.path, sizeof(rig.path), "/tmp/bazil-store-XXXXXX");
 	assert_non_null(mkdtemp(rig.path));
-	unpack(BAZIL_TEST_DATA "/store-v1/store.tar.xz", rig.path);
+	unpack(archive, rig.path);
 	rig.dir_fd = open(rig.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rig.options.reserve_size = UINT64_MAX;
 	rig.options.map_size = 64u << 20;
@@ -626,7 +681,7 @@ static void sealed__a_store_of_format_1_is_upgraded(void **state)
 		rig.options.rebuild = round == 2;
 		rig_open(&rig);
 		assert_int_equal(damaged(&rig), 0);
-		assert_true(rig_digest(&rig, true) == UINT64_C(0x6742a36bb14eb39a));
+		assert_true(rig_digest(&rig, true) == sum);
 		for (unsigned i = 0; i < 60; i++) {
 			memset(tag, (int)i + 1, sizeof(tag));
 			assert_int_equal(engine_have(rig.engine, tag, id), 0);
@@ -648,6 +703,16 @@ static void sealed__a_store_of_format_1_is_upgraded(void **state)
 	rig_free(&rig);
 }
 
+static void sealed__a_store_of_format_1_is_upgraded(void **state)
+{
+	open_archive(BAZIL_TEST_DATA "/store-v1/store.tar.xz", UINT64_C(0x6742a36bb14eb39a));
+}
+
+static void sealed__a_store_of_format_2_is_read_for_ever(void **state)
+{
+	open_archive(BAZIL_TEST_DATA "/store-v2/store.tar.xz", UINT64_C(0xa73c55afdd680e89));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -662,7 +727,9 @@ int main(void)
 		cmocka_unit_test(sealed__other_holes_are_damage),
 		cmocka_unit_test(sealed__a_moved_object_outlives_its_arena),
 		cmocka_unit_test(sealed__a_thread_seals_while_serving_goes_on),
+		cmocka_unit_test(sealed__a_full_disk_leaves_it_for_later),
 		cmocka_unit_test(sealed__a_store_of_format_1_is_upgraded),
+		cmocka_unit_test(sealed__a_store_of_format_2_is_read_for_ever),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
