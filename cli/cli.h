@@ -32,8 +32,10 @@ struct cli {
 	const char *snapshot; /* -snapshot=NAME, or NULL */
 	const char *to;	      /* -to=PATH, or NULL */
 	const char *sync;     /* -sync=N, or NULL */
+	const char *keep_all; /* -keep-all=TIME, -hourly=N and so on, or NULL */
+	const char *hourly, *daily, *weekly, *monthly;
 	bool dry_run;
-	const char *rate;     /* -rate=N, or NULL */
+	const char *rate; /* -rate=N, or NULL */
 	bool json;
 	bool human; /* -h */
 	bool force;
@@ -71,6 +73,7 @@ int cli_volume_storage_add(struct cli *);
 int cli_volume_storage_list(struct cli *);
 int cli_volume_storage_remove(struct cli *);
 int cli_volume_syncs(struct cli *);
+int cli_volume_retention(struct cli *);
 int cli_undo(struct cli *);
 int cli_snapshot_create(struct cli *);
 int cli_snapshot_list(struct cli *);

@@ -38,6 +38,8 @@ static const struct cli_command commands[] = {
 	{ "volume status", "VOLUME", "what a volume holds", 1, 1, 0, cli_volume_status },
 	{ "volume mount", "VOLUME DIRECTORY", "mount a volume on an empty directory", 2, 2,
 		TAKES_READ_ONLY | TAKES_ALLOW_OTHER | TAKES_AT | TAKES_SNAPSHOT, cli_volume_mount },
+	{ "volume retention", "VOLUME", "how long old versions are kept", 1, 1, TAKES_RETENTION,
+		cli_volume_retention },
 	{ "volume syncs", "VOLUME", "the syncs that changed a volume here", 1, 1, 0,
 		cli_volume_syncs },
 	{ "volume unmount", "VOLUME|DIRECTORY", "unmount it", 1, 1, TAKES_FORCE,

@@ -27,6 +27,7 @@ enum cli_takes {
 	TAKES_SYNC = 1 << 12,
 	TAKES_RATE = 1 << 13,
 	TAKES_BACKGROUND = 1 << 14,
+	TAKES_RETENTION = 1 << 20,
 };
 
 struct cli_command {

@@ -108,11 +108,12 @@ static int status_json(const struct ctl_volume_status_reply *s)
 		json_array_append_new(
 			storages, json_pack("{s:s,s:s}", "storage", s->storages[i].storage,
 					  "sharing", s->storages[i].sharing));
-	return cli_print_json(json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "volume",
+	return cli_print_json(json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o}", "volume",
 		volume_json(&s->volume), "links", (json_int_t)s->links, "inodes",
 		(json_int_t)s->inodes, "logical", (json_int_t)s->logical, "conflicts",
 		(json_int_t)s->conflicts, "store_objects", (json_int_t)s->objects,
-		"store_object_bytes", (json_int_t)s->object_bytes, "storages", storages));
+		"store_object_bytes", (json_int_t)s->object_bytes, "history",
+		(json_int_t)s->history, "oldest", cli_time(s->oldest), "storages", storages));
 }
 
 static int status_text(const struct ctl_volume_status_reply *s)
@@ -125,6 +126,8 @@ static int status_text(const struct ctl_volume_status_reply *s)
 	printf("sharing key: %s, fingerprint %s\n", s->volume.sharing, keyid);
 	printf("names: %" PRIu64 ", inodes: %" PRIu64 ", conflicts: %" PRIu64 "\n", s->links,
 		s->inodes, s->conflicts);
+	printf("old versions: %" PRIu64 ", every instant since %s\n", s->history,
+		cli_time(s->oldest));
 	printf("objects in the store: %" PRIu64 ", %s\n", s->objects, cli_size(s->object_bytes));
 	printf("storages:");
 	for (size_t i = 0; i < s->num_storages; i++)

@@ -47,6 +47,7 @@ struct batch {
 	struct inode *inodes;
 	size_t num_inodes, cap_inodes;
 	uint32_t seen;
+	uint32_t arrived; /* of what is put; 0: written by mountd */
 	struct tree_stamp stamp;
 	uint64_t lamport;
 	struct engine_changes *changes;
@@ -278,13 +279,20 @@ static int need_alive(struct batch *b, uint64_t oid, bool is_dir)
 
 /* ---- the steps */
 
+static int put_one(struct batch *b, struct op *op, bool aside)
+{
+	tree_record_restamp(op->data, b->stamp, b->lamport);
+	if (b->arrived > 0)
+		return change_restore(b->engine, b->vol, aside, b->arrived, op->data, op->len);
+	return change_put(b->engine, b->vol, aside, b->seen, op->data, op->len);
+}
+
 static int put_stamped(struct batch *b, struct op *op, bool aside)
 {
 	struct tree_clock *clock = &b->vol->state.clock;
 	int r;
 
-	tree_record_restamp(op->data, b->stamp, b->lamport);
-	r = change_put(b->engine, b->vol, aside, b->seen, op->data, op->len);
+	r = put_one(b, op, aside);
 	if (r != -ESTALE)
 		return r;
 	/* Something unseen that stays has our stamp (a pull gave it one): a new epoch (L1). */
@@ -292,8 +300,7 @@ static int put_stamped(struct batch *b, struct op *op, bool aside)
 	r = tree_clock_write(clock, &b->vol->state.known, &b->stamp, &b->lamport);
 	if (r < 0)
 		return r;
-	tree_record_restamp(op->data, b->stamp, b->lamport);
-	return change_put(b->engine, b->vol, aside, b->seen, op->data, op->len);
+	return put_one(b, op, aside);
 }
 
 static int put_inode(struct batch *b, struct op *op)
@@ -606,6 +613,44 @@ int engine_apply(struct engine *engine, struct volume *vol, uint8_t *entry, size
 		b.seen = (uint32_t)head.view;
 		r = apply(&b, &head, incarnation, position);
 	}
+	free(b.ops);
+	free(b.inodes);
+	return r;
+}
+
+static int restore_op(const struct batch_op *from, struct op *to)
+{
+	struct tree_record rec;
+
+	*to = (struct op){ .type = from->data ? INTAKE_PUT : INTAKE_REMOVE,
+		.key = from->key,
+		.data = from->data,
+		.len = from->len };
+	if (!from->data)
+		return 0;
+	if (tree_record_parse(from->data, from->len, &rec) < 0)
+		return -EUCLEAN;
+	to->e = rec.e;
+	return 0;
+}
+
+int batch_restore(struct engine *engine, struct volume *vol, const struct batch_op *ops, size_t num,
+	struct engine_changes *changes)
+{
+	struct batch b = { .engine = engine, .vol = vol, .changes = changes };
+	size_t i;
+	int r = 0;
+
+	b.seen = vol->view;
+	b.arrived = vol->view + 1;
+	b.num_ops = num;
+	b.ops = calloc(num, sizeof(*b.ops));
+	if (!b.ops)
+		return -ENOMEM;
+	for (i = 0; r == 0 && i < num; i++)
+		r = restore_op(&ops[i], &b.ops[i]);
+	if (r == 0)
+		r = run(&b);
 	free(b.ops);
 	free(b.inodes);
 	return r;

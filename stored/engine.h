@@ -227,6 +227,8 @@ struct pull;
 /* -EBUSY: one is running. ret_known: encoded knowledge, TREE_KNOWLEDGE_SIZE bytes of room. */
 int engine_pull_begin(struct engine *engine, struct volume *vol, struct pull **ret,
 	uint8_t *ret_known, size_t *ret_len);
+/* Who is pulled from, for the list of syncs (stored/undo.h). */
+void engine_pull_name(struct pull *pull, const uint8_t peer[32]);
 /* Stages what came: entries of tree/delta.h, as one run of bytes in two pieces. */
 int engine_pull_put(struct engine *engine, struct pull *pull, const uint8_t *a, size_t a_len,
 	const uint8_t *b, size_t b_len);

@@ -158,7 +158,7 @@ int prune_policy_set(
 
 uint64_t prune_oldest(struct engine *engine, const struct volume *vol)
 {
-	uint64_t oldest = vol->time;
+	uint64_t oldest = vol->time > 0 ? vol->time : engine->io->now(engine->io->ctx);
 	struct row_key k;
 	struct db_iter it;
 

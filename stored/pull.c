@@ -20,6 +20,7 @@ struct pull {
 	struct volume *vol;
 	struct tree_pull *merge; /* made by the first step */
 	struct tree_knowledge asked;
+	uint8_t peer[32];    /* who is pulled from */
 	struct place *blobs; /* staged and not fed yet */
 	size_t num_blobs, cap_blobs;
 };
@@ -49,6 +50,11 @@ int engine_pull_begin(struct engine *engine, struct volume *vol, struct pull **r
 	vol->pull = pull;
 	*ret = pull;
 	return 0;
+}
+
+void engine_pull_name(struct pull *pull, const uint8_t peer[32])
+{
+	memcpy(pull->peer, peer, sizeof(pull->peer));
 }
 
 void engine_pull_abort(struct engine *engine, struct pull *pull)
@@ -440,6 +446,9 @@ static int apply(struct engine *engine, struct pull *pull, struct pull_result *r
 	head.time = change_time(engine, vol);
 	r = apply_all(&a);
 	free(a.kept);
+	if (r == 0 && pull->merge->num_effects > 0)
+		r = change_pulled(
+			engine, vol, head.time, pull->peer, pull->merge->num_effects, false);
 	if (r == 0)
 		r = history_end(engine, vol);
 	if (r == 0)

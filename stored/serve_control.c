@@ -3,6 +3,7 @@
  */
 #include "ipc/ctl.gen.h"
 #include "ipc/sync.gen.h"
+#include "stored/prune.h"
 #include "stored/settings.h"
 #include "stored/stored.h"
 
@@ -149,6 +150,8 @@ void on_ctl_volume_status(
 	reply.inodes = info.inodes;
 	reply.logical = stat.object_bytes;
 	reply.conflicts = info.conflicts;
+	reply.history = info.history;
+	reply.oldest = prune_oldest(self->stored->engine, vol);
 	reply.objects = stat.objects;
 	reply.object_bytes = stat.object_bytes;
 	ctl_volume_status_reply(call, &reply);

@@ -134,6 +134,7 @@ void on_sync_pull_begin(
 		ipc_call_fail(call, r, "%s", r == -EBUSY ? engine_error(engine) : strerror(-r));
 		return;
 	}
+	engine_pull_name(pull, req->peer);
 	self->pulls[i].id = self->next_id++;
 	self->pulls[i].pull = pull;
 	memcpy(self->pulls[i].volume, info.id, 16);

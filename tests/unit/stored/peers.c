@@ -18,6 +18,8 @@
 static struct entry entry;
 static struct page page;
 
+const uint8_t *peers_name;
+
 void peers_join(struct rig *rig, const struct rig *first)
 {
 	struct volume_info info;
@@ -62,6 +64,8 @@ int peers_pull_with(struct rig *p, struct rig *q, size_t cap, struct engine_chan
 	int r, steps = 0;
 
 	must(engine_pull_begin(p->engine, p->vol, &pull, asked, &len) == 0);
+	if (peers_name)
+		engine_pull_name(pull, peers_name);
 	memset(&a, 0, sizeof(a));
 	a.info.known = a.known;
 	must(engine_serve_begin(q->engine, q->vol, asked, len, &a.serve, &a.info) == 0);

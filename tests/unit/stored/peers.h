@@ -13,6 +13,8 @@ struct peers_answer {
 	struct serve *serve;
 };
 
+/* Whom the following pulls name; NULL: nobody. */
+extern const uint8_t *peers_name;
 /* Another store of the same volume. */
 void peers_join(struct rig *rig, const struct rig *first);
 /* Stages all of the answer; pages as large as cap. */

@@ -3,6 +3,8 @@
 #include "stored/history.h"
 #include "stored/prune.h"
 #include "stored/snapshot.h"
+#include "stored/undo.h"
+#include "stored/versions.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -276,6 +278,263 @@ static void history__a_snapshot_is_one_row_and_survives(void **state)
 	rig_free(&rig);
 }
 
+/* ---- versions and differences */
+
+static void history__versions_are_listed_oldest_first(void **state)
+{
+	struct version list[8];
+	struct versions versions = { .list = list, .max = 8 };
+	struct tree_key key = { .kind = TREE_BODY };
+	struct tree_record rec;
+	struct rig rig = { 0 };
+	uint64_t lid, first, at = 0;
+	size_t pos = 0, pages = 0, total = 0;
+
+	rig_new(&rig);
+	key.id = rig_file(&rig, TREE_ROOT, "f", &lid);
+	first = rig.vol->time;
+	for (uint64_t i = 1; i < 20; i++) {
+		entry_start(&entry, 0);
+		put_body(&entry, key.id, 1000 + i, i % 3 ? 20 : 3000);
+		assert_int_equal(rig_apply(&rig, &entry), 0);
+	}
+	do {
+		assert_int_equal(engine_versions(rig.engine, rig.vol, &key, 0, at, page_init(&page),
+					 &versions),
+			0);
+		pos = 0;
+		for (size_t i = 0; i < versions.num; i++, total++) {
+			assert_true(list[i].since > at);
+			assert_int_equal(
+				tree_record_parse(page.records + pos, list[i].size, &rec), 0);
+			pos += list[i].size;
+			at = list[i].since;
+			assert_true(total > 0 || at == first);
+			assert_true((list[i].until == 0) == (total == 19));
+		}
+		assert_int_equal(pos, page.page.len);
+		pages++;
+	} while (!versions.end);
+	assert_int_equal(total, 20);
+	assert_int_equal(pages, 3);
+	rig_free(&rig);
+}
+
+static void history__a_name_tells_what_stood_under_it(void **state)
+{
+	struct version list[8];
+	struct versions versions = { .list = list, .max = 8 };
+	struct tree_key key = { .kind = TREE_LINK };
+	struct tree_record rec;
+	struct rig rig = { 0 };
+	uint64_t oid[3], lid;
+
+	rig_new(&rig);
+	for (int i = 0; i < 3; i++) {
+		oid[i] = rig_file(&rig, TREE_ROOT, "name", &lid);
+		if (i < 2)
+			rig_unlink(&rig, lid, oid[i], true);
+		rig_file(&rig, TREE_ROOT, "other", NULL);
+	}
+	tag_of("name", key.tag);
+	assert_int_equal(engine_versions(rig.engine, rig.vol, &key, TREE_ROOT, 0, page_init(&page),
+				 &versions),
+		0);
+	assert_int_equal(versions.num, 3);
+	for (size_t i = 0, pos = 0; i < 3; i++) {
+		assert_int_equal(tree_record_parse(page.records + pos, list[i].size, &rec), 0);
+		assert_true(rec.e.target == oid[i]);
+		assert_true((list[i].until == 0) == (i == 2));
+		pos += list[i].size;
+	}
+	rig_free(&rig);
+}
+
+static void history__differences_name_what_changed(void **state)
+{
+	struct peers_model model = { .dirs = { TREE_ROOT }, .num_dirs = 1 };
+	uint8_t cursor[DIFF_CURSOR_SIZE] = { 0 };
+	struct tree_key keys[7];
+	struct rig rig = { 0 };
+	uint64_t seed = rig_seed(), from, lid, oid, other;
+	size_t num, links = 0, bodies = 0, pages = 0;
+	bool end;
+
+	rig_new(&rig);
+	for (int i = 0; i < 50; i++)
+		peers_random_op(&rig, &model, &seed);
+	oid = rig_file(&rig, TREE_ROOT, "f", &lid);
+	other = rig_file(&rig, TREE_ROOT, "g", NULL);
+	from = rig.vol->time;
+	for (uint64_t i = 0; i < 30; i++) {
+		entry_start(&entry, 0);
+		put_body(&entry, other, 100 + i, 20);
+		assert_int_equal(rig_apply(&rig, &entry), 0);
+	}
+	rig_unlink(&rig, lid, oid, true);
+	do {
+		assert_int_equal(
+			engine_diff(rig.engine, rig.vol, from, 0, cursor, keys, 7, &num, &end), 0);
+		for (size_t i = 0; i < num; i++) {
+			assert_true(keys[i].id == oid || keys[i].id == other || keys[i].id == lid);
+			links += keys[i].kind == TREE_LINK;
+			bodies += keys[i].kind == TREE_BODY;
+		}
+		pages++;
+	} while (!end);
+	assert_int_equal(links, 1);
+	assert_int_equal(bodies, 31);
+	assert_true(pages >= 5);
+	memset(cursor, 0, sizeof(cursor));
+	assert_int_equal(
+		engine_diff(rig.engine, rig.vol, from - 1, from, cursor, keys, 7, &num, &end), 0);
+	assert_true(end && num == 3);
+	rig_free(&rig);
+}
+
+/* ---- undoing a sync */
+
+static void undo__brings_back_what_a_sync_changed(void **state)
+{
+	struct undo_result *result = calloc(1, sizeof(*result));
+	struct rig a = { 0 }, b = { 0 };
+	uint64_t dir, sub, gone, gone_lid, edited, both, both_lid, before, after;
+	const uint8_t peer[32] = { 5 };
+	struct pulled list[4];
+	size_t num;
+	bool end;
+
+	assert_non_null(result);
+	rig_new(&a);
+	peers_join(&b, &a);
+	a.is_thorough = b.is_thorough = true;
+	dir = rig_dir(&a, TREE_ROOT, "d");
+	gone = rig_file(&a, dir, "gone", &gone_lid);
+	edited = rig_file(&a, dir, "edited", NULL);
+	both = rig_file(&a, TREE_ROOT, "both", &both_lid);
+	assert_int_equal(peers_pull(&b, &a), 0);
+	before = rig_digest(&b, false);
+	assert_int_equal(undo_run(b.engine, b.vol, 1, result), -ENOENT);
+	/* A removal, an edit, a move, a tree. */
+	rig_unlink(&a, gone_lid, gone, true);
+	entry_start(&entry, 0);
+	put_body(&entry, edited, 77, 3000);
+	put_xattr(&entry, edited, "user.x", 1, 30);
+	put_link(&entry, both_lid, dir, "moved", both, false);
+	assert_int_equal(rig_apply(&a, &entry), 0);
+	sub = rig_dir(&a, rig_dir(&a, dir, "new"), "deeper");
+	rig_file(&a, sub, "f", NULL);
+	peers_name = peer;
+	assert_int_equal(peers_pull(&b, &a), 0);
+	peers_name = NULL;
+	after = rig_digest(&b, false);
+	assert_true(after == rig_digest(&a, false));
+	assert_int_equal(undo_run(b.engine, b.vol, 0, result), 0);
+	assert_int_equal(result->num_stayed, 0);
+	assert_true(rig_digest(&b, false) == before);
+	assert_int_equal(undo_run(b.engine, b.vol, result->time, result), -EALREADY);
+	for (unsigned how = 1; how < 3; how++) {
+		rig_kill(&b);
+		b.options.rebuild = how == 2;
+		rig_open(&b);
+		assert_true(rig_digest(&b, false) == before);
+	}
+	/* It is an edit for the others. */
+	assert_int_equal(peers_pull(&a, &b), 0);
+	assert_true(rig_digest(&a, true) == rig_digest(&b, true));
+	assert_true(rig_digest(&a, false) == before);
+	/* And can be undone. */
+	assert_int_equal(undo_list(b.engine, b.vol, 0, list, 4, &num, &end), 0);
+	assert_int_equal(num, 3);
+	assert_true(end && list[1].is_undone && !list[0].is_undone);
+	assert_memory_equal(list[1].peer, peer, 32);
+	assert_int_equal(undo_run(b.engine, b.vol, list[0].time, result), 0);
+	assert_true(rig_digest(&b, false) == after);
+	engine_changes_release(&result->changes);
+	free(result);
+	rig_free(&a);
+	rig_free(&b);
+}
+
+static void undo__leaves_what_was_changed_since(void **state)
+{
+	struct undo_result *result = calloc(1, sizeof(*result));
+	struct rig a = { 0 }, b = { 0 };
+	uint64_t edited, made, untouched, dir, own;
+	const uint8_t peer[32] = { 5 };
+
+	assert_non_null(result);
+	rig_new(&a);
+	peers_join(&b, &a);
+	edited = rig_file(&a, TREE_ROOT, "edited", NULL);
+	assert_int_equal(peers_pull(&b, &a), 0);
+	entry_start(&entry, 0);
+	put_body(&entry, edited, 77, 100);
+	assert_int_equal(rig_apply(&a, &entry), 0);
+	made = rig_file(&a, TREE_ROOT, "made", NULL);
+	untouched = rig_file(&a, TREE_ROOT, "untouched", NULL);
+	dir = rig_dir(&a, TREE_ROOT, "dir");
+	peers_name = peer;
+	assert_int_equal(peers_pull(&b, &a), 0);
+	peers_name = NULL;
+	for (int i = 0; i < 2; i++) {
+		entry_start(&entry, peers_view(&b));
+		put_body(&entry, i ? edited : made, 99, 100);
+		assert_int_equal(rig_apply(&b, &entry), 0);
+	}
+	own = rig_file(&b, dir, "own", NULL);
+	assert_int_equal(undo_run(b.engine, b.vol, 0, result), 0);
+	assert_int_equal(result->num_kept, 2);
+	assert_true(peers_has_inode(&b, edited) && peers_has_inode(&b, made));
+	assert_true(peers_has_inode(&b, dir) && peers_has_inode(&b, own));
+	assert_false(peers_has_inode(&b, untouched));
+	engine_changes_release(&result->changes);
+	free(result);
+	rig_free(&a);
+	rig_free(&b);
+}
+
+static void undo__at_random_leaves_a_sound_tree(void **state)
+{
+	struct peers_model model = { .dirs = { TREE_ROOT }, .num_dirs = 1 };
+	struct undo_result *result = calloc(1, sizeof(*result));
+	struct rig peers[2] = { 0 };
+	const uint8_t peer[32] = { 5 };
+	uint64_t seed = rig_seed(), before;
+	unsigned undone = 0;
+
+	assert_non_null(result);
+	rig_new(&peers[0]);
+	peers_join(&peers[1], &peers[0]);
+	peers_name = peer;
+	for (int i = 0; i < 60; i++) {
+		size_t p = rig_random(&seed) % 2;
+		int r;
+
+		for (uint64_t n = rig_random(&seed) % 12; n > 0; n--)
+			peers_random_op(&peers[rig_random(&seed) % 2], &model, &seed);
+		before = rig_digest(&peers[p], false);
+		if (peers_pull(&peers[p], &peers[1 - p]) == 0 && rig_random(&seed) % 2) {
+			for (uint64_t n = rig_random(&seed) % 3; n > 0; n--, before = 0)
+				peers_random_op(&peers[p], &model, &seed);
+			r = undo_run(peers[p].engine, peers[p].vol, 0, result);
+			assert_true(r == 0 || r == -ENOENT);
+			undone += r == 0 && before && rig_digest(&peers[p], false) == before;
+			engine_changes_release(&result->changes);
+		}
+		if (rig_random(&seed) % 8 == 0)
+			reopen(&peers[p], rig_random(&seed) % 3);
+	}
+	peers_name = NULL;
+	for (int i = 0; i < 4; i++)
+		peers_pull(&peers[i % 2], &peers[1 - i % 2]);
+	assert_true(rig_digest(&peers[0], true) == rig_digest(&peers[1], true));
+	assert_true(undone > 0);
+	free(result);
+	rig_free(&peers[0]);
+	rig_free(&peers[1]);
+}
+
 /* ---- retention */
 
 static void prune_all(struct rig *rig)
@@ -394,6 +653,12 @@ int main(void)
 		cmocka_unit_test(history__the_same_value_under_another_stamp_is_no_version),
 		cmocka_unit_test(history__times_ascend_when_the_clock_does_not),
 		cmocka_unit_test(history__a_snapshot_is_one_row_and_survives),
+		cmocka_unit_test(history__versions_are_listed_oldest_first),
+		cmocka_unit_test(history__a_name_tells_what_stood_under_it),
+		cmocka_unit_test(history__differences_name_what_changed),
+		cmocka_unit_test(undo__brings_back_what_a_sync_changed),
+		cmocka_unit_test(undo__leaves_what_was_changed_since),
+		cmocka_unit_test(undo__at_random_leaves_a_sound_tree),
 		cmocka_unit_test(history__retention_loses_nothing_that_is_kept),
 		cmocka_unit_test(history__an_absurd_policy_is_refused),
 	};
