@@ -85,6 +85,12 @@ bool child_is_alive(const struct child *c);
 void child_log_read(struct child *c);
 void child_on_log(struct ev_loop *loop, struct ev_io *w, int events);
 
+/* child_begin.c: its channels, and its way from work_ready to running. */
+int child_open_channels(struct child *c, int *ret_work_fd);
+
+/* Of its state, see on_timer() in child.c; negative: none. */
+void child_set_timer(struct child *c, double seconds);
+
 /* child_run.c: its process, and why that ended. work_fd and log_fd stay the caller's. */
 int child_run(struct child *c, int work_fd, int log_fd);
 void child_describe(const struct child *c, const siginfo_t *info, char how[100]);
