@@ -42,6 +42,7 @@ struct cli {
 	bool read_only;
 	bool allow_other;
 	bool background;
+	bool now;
 	bool help;
 	int argc; /* words after the command's own */
 	char **argv;
@@ -87,6 +88,7 @@ int cli_stat(struct cli *);
 int cli_scrub(struct cli *);
 int cli_scrub_status(struct cli *);
 int cli_scrub_stop(struct cli *);
+int cli_gc(struct cli *);
 int cli_peer_add(struct cli *);
 int cli_peer_list(struct cli *);
 int cli_peer_remove(struct cli *);

@@ -73,6 +73,8 @@ static const struct cli_command commands[] = {
 	{ "scrub status", "", "how the last scrub went, and what is damaged", 0, 0, 0,
 		cli_scrub_status },
 	{ "scrub stop", "", "end it; it goes on there the next time", 0, 0, 0, cli_scrub_stop },
+	{ "gc", "", "free what no file and no history needs", 0, 0, TAKES_DRY_RUN | TAKES_NOW,
+		cli_gc },
 	{ "peer add", "KEY", "introduce a peer by its public key", 1, 1, TAKES_NAME, cli_peer_add },
 	{ "peer list", "", "peers, addresses and permissions", 0, 0, 0, cli_peer_list },
 	{ "peer remove", "PEER", "forget a peer and its permissions", 1, 1, 0, cli_peer_remove },

@@ -52,6 +52,8 @@ static const struct option options[] = {
 		"-weekly=N        and weeks" },
 	{ "monthly", TAKES_RETENTION, offsetof(struct cli, monthly), true,
 		"-monthly=N       and months" },
+	{ "now", TAKES_NOW, offsetof(struct cli, now), false,
+		"-now             without the grace time of an hour" },
 	{ "h", TAKES_HUMAN, offsetof(struct cli, human), false,
 		"-h               sizes as 1.5 MiB" },
 	{ "rate", TAKES_RATE, offsetof(struct cli, rate), true,

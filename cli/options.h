@@ -28,6 +28,7 @@ enum cli_takes {
 	TAKES_RATE = 1 << 13,
 	TAKES_BACKGROUND = 1 << 14,
 	TAKES_RETENTION = 1 << 20,
+	TAKES_NOW = 1 << 15,
 };
 
 struct cli_command {

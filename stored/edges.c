@@ -2,6 +2,7 @@
 #include "ipc/fetch.gen.h"
 #include "ipc/store.gen.h"
 #include "ipc/sync.gen.h"
+#include "stored/collect.h"
 #include "stored/intake.h"
 #include "stored/stored.h"
 #include "worker/log.h"
@@ -61,6 +62,7 @@ void mount_close(struct store_server *mount)
 	free(mount->syncs);
 	free(mount);
 	sync_flushed(stored, volume, 0);
+	collect_flushed(stored, NULL, 0);
 	sync_seen(stored, volume, UINT64_MAX);
 }
 

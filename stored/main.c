@@ -3,6 +3,7 @@
  * stored/engine.h (the store), stored/intake.h (what mountd sends).
  */
 #include "ipc/work.gen.h"
+#include "stored/collect.h"
 #include "stored/digest.h"
 #include "stored/prune.h"
 #include "stored/recover.h"
@@ -223,6 +224,11 @@ static void begin(void *self, struct ipc_call *call, const struct work_begin *re
 		return;
 	}
 	scrubber_begin(stored);
+	r = collect_new(stored);
+	if (r < 0) {
+		ipc_call_fail(call, r, NULL);
+		return;
+	}
 	stored_edges_begin(stored);
 	work_begin_reply(call, &(struct work_begin_reply){ 0 });
 }
@@ -230,12 +236,15 @@ static void begin(void *self, struct ipc_call *call, const struct work_begin *re
 static void status(void *self, struct ipc_call *call)
 {
 	struct stored *stored = self;
+	const struct collect *c = stored->collect;
 	struct engine_stat stat = { 0 };
 	uint64_t index_bytes = 0, index_free = 0;
+	struct gc_known known = { 0 };
 
 	if (stored->engine) {
 		engine_stat(stored->engine, &stat);
 		engine_stat_index(stored->engine, &index_bytes, &index_free);
+		gc_known(stored->engine, &known);
 	}
 	struct work_counter counters[] = {
 		{ "objects", stat.objects },
@@ -257,6 +266,13 @@ static void status(void *self, struct ipc_call *call)
 		{ "serves", stored->counters.serves },
 		{ "fetches", stored->counters.fetches },
 		{ "broken_edges", stored->counters.broken },
+		{ "gc_runs", c ? c->counters.runs : 0 },
+		{ "gc_running", c && c->state != COLLECT_IDLE },
+		{ "gc_noted", known.noted },
+		{ "gc_last_s", known.last / 1000000000 },
+		{ "gc_freed_objects", known.freed_objects },
+		{ "gc_freed_bytes", known.freed_bytes },
+		{ "gc_punched_bytes", c ? c->counters.punched : 0 },
 	};
 
 	work_status_reply(call, &(struct work_status_reply){ .counters = counters,
@@ -271,6 +287,7 @@ static void stop(void *self, struct ipc_call *call)
 	if (stored->engine) {
 		take_all(stored);
 		commit_all(stored);
+		collect_free(stored);
 		stored_edges_close(stored);
 		scrubber_end(stored);
 		r = engine_close(stored->engine);

@@ -2,6 +2,7 @@
  * The requests of a mountd. Each first takes what was published before it was sent.
  */
 #include "ipc/store.gen.h"
+#include "stored/collect.h"
 #include "stored/stored.h"
 
 #include <errno.h>
@@ -297,6 +298,7 @@ void on_store_kick(struct store_server *self, const struct store_kick *msg)
 void on_store_flushed(struct store_server *self, const struct store_flushed *msg)
 {
 	sync_flushed(self->stored, self->volume, msg->token);
+	collect_flushed(self->stored, self, msg->token);
 }
 
 void on_store_seen(struct store_server *self, const struct store_seen *msg)

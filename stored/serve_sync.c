@@ -3,6 +3,7 @@
  */
 #include "ipc/store.gen.h"
 #include "ipc/sync.gen.h"
+#include "stored/gc.h"
 #include "stored/intake.h"
 #include "stored/settings.h"
 #include "stored/stored.h"
@@ -362,6 +363,9 @@ static void serve_begin(struct sync_server *self, struct ipc_call *call, const u
 		ipc_call_fail(call, r, NULL);
 		return;
 	}
+	r = gc_peer_served(engine, vol, peer, knowledge.data, knowledge.len, info.has_nothing);
+	if (r < 0)
+		log_error_errno(r, "stored: noting what a peer has pulled");
 	self->stored->counters.serves++;
 	reply.knowledge = (struct ipc_bytes){ known, info.known_len };
 	reply.full = info.is_full;
@@ -403,7 +407,7 @@ static bool ask_to_flush(struct sync_server *self, struct ipc_call *call,
 
 	if (!w)
 		return false;
-	w->token = self->next_id++;
+	w->token = ++self->stored->flush_token;
 	if (store_flush(mount->chan, &(struct store_flush){ .token = w->token }) < 0) {
 		free(w);
 		return false;

@@ -46,9 +46,10 @@ struct store_server {
 	uint64_t released;	    /* and up to which they are written */
 	struct sync_waiting *syncs; /* calls waiting for durability, in order */
 	size_t num_syncs, cap_syncs;
-	bool is_broken; /* it sent nonsense: closed as soon as nothing is on the way */
-	bool is_full;	/* area->error is set */
-	bool is_reader; /* shows an instant: there may be others of the volume */
+	bool is_broken;	      /* it sent nonsense: closed as soon as nothing is on the way */
+	bool is_full;	      /* area->error is set */
+	uint64_t flush_token; /* it was asked to store all for a collection; 0: it did */
+	bool is_reader;	      /* shows an instant: there may be others of the volume */
 };
 
 /* A peer's pull that waits until the volume's mountd has stored what was written before it. */
@@ -128,7 +129,9 @@ struct stored {
 	struct ctl_server *ctls;
 	struct fetch_client *fetch;
 	struct fetch *fetches;
-	uint8_t *entry; /* private copy of the ring entry at hand */
+	struct collect *collect;
+	uint64_t flush_token; /* of the last store_flush: they rise */
+	uint8_t *entry;	      /* private copy of the ring entry at hand */
 	size_t entry_cap;
 	uint64_t grown; /* bytes taken since the disk was last asked for room */
 	uint8_t page[STORED_PAGE_MAX];

@@ -69,6 +69,7 @@ REFUSE(ctl_peer_remove)
 REFUSE(ctl_peer_storage)
 REFUSE(ctl_peer_volume)
 REFUSE(ctl_peer_nickname)
+REFUSE(ctl_gc)
 REFUSE(ctl_scrub)
 
 void on_ctl_pubkey(struct ctl_server *self, struct ipc_call *call, const struct ctl_pubkey *req)

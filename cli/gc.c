@@ -1,0 +1,104 @@
+/*
+ * bazil gc
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "cli/connect.h"
+#include "cli/print.h"
+#include "ipc/chan.h"
+#include "ipc/ctl.gen.h"
+
+static void on_progress(void *arg, uint64_t serial, uint64_t done, uint64_t total, const char *text)
+{
+	cli_progress("gc", done, total, text);
+}
+
+static json_t *count_json(uint64_t objects, uint64_t bytes)
+{
+	return json_pack("{s:I,s:I}", "objects", (json_int_t)objects, "bytes", (json_int_t)bytes);
+}
+
+static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
+{
+	json_t *holders = json_array();
+
+	for (size_t i = 0; i < reply->num_holders; i++)
+		json_array_append_new(holders, cli_json_text(reply->holders[i].name));
+	return cli_print_json(json_pack("{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o}",
+		"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
+		count_json(reply->objects, reply->bytes), "live",
+		count_json(reply->live_objects, reply->live_bytes), "history",
+		count_json(reply->history_objects, reply->history_bytes), "freed",
+		count_json(reply->freed_objects, reply->freed_bytes), "noted",
+		count_json(reply->noted_objects, reply->noted_bytes), "peers",
+		count_json(reply->peers_objects, reply->peers_bytes), "tail",
+		count_json(reply->tail_objects, reply->tail_bytes), "old",
+		count_json(reply->old_objects, reply->old_bytes), "punched_bytes",
+		(json_int_t)reply->punched, "unpunched_bytes", (json_int_t)reply->unpunched,
+		"grace_until", (json_int_t)reply->grace_until, "peers_waited_for", holders));
+}
+
+/* One line for each reason that there is. */
+static void line(const char *what, uint64_t objects, uint64_t bytes, const char *why)
+{
+	if (objects > 0)
+		printf("%-8s %10s in %" PRIu64 " objects: %s\n", what, cli_size(bytes), objects,
+			why);
+}
+
+static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
+{
+	char why[160];
+
+	line(cli->dry_run ? "to free" : "freed", reply->freed_objects, reply->freed_bytes,
+		"nothing refers to them");
+	line("kept", reply->live_objects, reply->live_bytes, "files have them");
+	line("kept", reply->history_objects, reply->history_bytes,
+		"only history and snapshots have them (bazil volume retention)");
+	snprintf(why, sizeof(why), "nothing refers to them, the grace time ends from %s on",
+		cli_time(reply->grace_until));
+	line("kept", reply->noted_objects, reply->noted_bytes, why);
+	line("kept", reply->peers_objects, reply->peers_bytes,
+		"peers have not synced since, and may ask for them");
+	for (size_t i = 0; i < reply->num_holders; i++) {
+		char *name = cli_escape(reply->holders[i].name);
+
+		printf("           waiting for %s\n", name);
+		free(name);
+	}
+	line("kept", reply->tail_objects, reply->tail_bytes,
+		"nothing refers to them, but they were written last");
+	line("kept", reply->old_objects, reply->old_bytes,
+		"a file of an older version may have them; write it anew to be sure");
+	if (!cli->dry_run && reply->punched > 0)
+		printf("%s were given back to the disk\n", cli_size(reply->punched));
+}
+
+int cli_gc(struct cli *cli)
+{
+	struct ctl_gc req = { .dry_run = cli->dry_run, .now = cli->now };
+	struct ctl_gc_reply reply;
+	int r = cli_connect(cli, CTL_GC);
+
+	if (r != CLI_OK)
+		return r;
+	ipc_chan_on_progress(cli->chan, on_progress, NULL);
+	r = ctl_gc_wait(cli->chan, &req, CLI_LONG_TIMEOUT_MS, &reply);
+	cli_progress_end();
+	if (r < 0)
+		return cli_request_error("gc", r, ipc_chan_error(cli->chan));
+	if (cli->json) {
+		r = print_json(cli, &reply);
+	} else {
+		print_text(cli, &reply);
+		r = cli_flush();
+	}
+	if (r == CLI_OK && reply.incomplete)
+		r = cli_error("gc: a mounted volume did not store what it holds in time, so "
+			      "nothing was freed: try again later");
+	ctl_gc_reply_release(&reply);
+	return r;
+}

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Garbage collection through a mount: what is deleted gives its room back, beside writers, and with stored killed in the
+middle; what is there stays what it is. megabytes: BAZIL_MB (500), seed: BAZIL_SEED.
+"""
+import json
+import os
+import random
+import threading
+import time
+
+import harness
+from deaths import Killer
+from harness import check, say
+
+WRITE = """
+import hashlib, os, random, sys
+path, seed, megabytes, every = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+rng = random.Random(seed)
+left = megabytes << 20
+os.makedirs(path)
+i = 0
+while left > 0:
+    n = min(left, rng.choice([5000, 60000, 300000, 3 << 20, 20 << 20]))
+    data = rng.randbytes(n)
+    with open(f"{path}/{i:05}-{hashlib.sha256(data).hexdigest()}", "wb") as f:
+        f.write(data)
+        if i % every == 0:
+            f.flush()
+            os.fsync(f.fileno())
+    left -= n
+    i += 1
+"""
+
+
+def write(node, path, seed, megabytes, every=1):
+    r = node.command(["python3", "-c", WRITE, path, str(seed), str(megabytes), str(every)], timeout=900)
+    check(r.returncode == 0, f"{node.name}: {r.stderr[-2000:]}")
+
+
+def verify(node, path):
+    """Every file is what its name says. Returns how many."""
+    num = 0
+    listing = node.sh(f"cd {path} && sha256sum -- *", timeout=900)
+    for line in listing.splitlines():
+        digest, name = line.split(None, 1)
+        check(name.split("-")[1] == digest, f"{path}/{name} has {digest}")
+        num += 1
+    return num
+
+
+def disk(node):
+    """Megabytes of the disk that the objects and the log take."""
+    return int(node.sh("du -cm share/bazil/store/arena.* | tail -1").split()[0])
+
+
+def gc(node, *options, ok=True):
+    return json.loads(node.bazil("gc", "-json", *options, timeout=900)) if ok else node.bazil("gc", *options, ok=False)
+
+
+def forget_history(node):
+    """Whether the past can be told to go; it takes a moment."""
+    r = node.bazil("volume", "retention", "v", "-keep-all=0", "-hourly=0", "-daily=0", "-weekly=0", "-monthly=0", ok=False)
+    if r.returncode != 0:
+        return False
+    harness.wait_for(lambda: gc(node, "-dry-run")["history"]["objects"] == 0, "history to go", 60)
+    return True
+
+
+def test_room(node, megabytes):
+    node.sh("mkdir mnt/keep && cp -r /usr/include mnt/keep/ && sync -f mnt")
+    base = disk(node)
+    write(node, "mnt/one", 1, megabytes)
+    full = disk(node)
+    check(full > base + megabytes * 0.9, f"{megabytes} MB written take {full - base} MB")
+    dry = gc(node, "-dry-run")
+    check(dry["freed"]["objects"] == 0 and dry["live"]["bytes"] > megabytes * 900000, f"dry run: {dry}")
+    node.sh("rm -r mnt/one && sync -f mnt")
+    is_past_gone = forget_history(node)
+    dry = gc(node, "-dry-run", "-now")
+    check(dry["freed"]["objects"] == 0 and disk(node) >= full, f"a dry run frees nothing: {dry}")
+    text = node.bazil("gc", "-dry-run")
+    check("kept" in text and "files have them" in text, f"a dry run explains: {text}")
+    start = time.time()
+    done = gc(node, "-now")
+    say(f"gc --now took {time.time() - start:.1f} s: {json.dumps(done)}")
+    if not is_past_gone:
+        check(done["history"]["bytes"] > megabytes * 900000, f"history is gone: {done}")
+        check(done["freed"]["objects"] == 0, f"history lost something: {done}")
+        say("history keeps it all: no `volume retention` here")
+        return
+    check(done["freed"]["bytes"] > megabytes * 900000, f"too little was freed: {done}")
+    after = disk(node)
+    say(f"disk: {base} MB before, {full} MB full, {after} MB after")
+    check(after < base + megabytes * 0.2, f"the room did not come back: {base} {full} {after}")
+    node.sh("diff -r --no-dereference /usr/include mnt/keep/include", timeout=300)
+
+
+def test_beside_writers(node, rng, megabytes):
+    """Copies come and go, some with contents that have just died, while garbage is collected without a grace time and stored is
+    killed now and then."""
+    ended = threading.Event()
+    seen = {"gc": 0, "refused": 0, "kills": 0, "freed": 0}
+
+    def collector():
+        while not ended.is_set():
+            r = gc(node, "-now", "-json", ok=False)
+            if r.returncode == 0:
+                seen["gc"] += 1
+                seen["freed"] += json.loads(r.stdout)["freed"]["objects"]
+            else:
+                seen["refused"] += 1
+                time.sleep(0.2)
+
+    thread = threading.Thread(target=collector)
+    killer = Killer(node, "stored", rng, pause=(1, 3))
+    thread.start()
+    killer.start()
+    try:
+        for i in range(100):
+            if i >= 8 and killer.kills >= 3:
+                break
+            seed = rng.choice([10, 11, 12])
+            write(node, f"mnt/w{i}", seed, megabytes // 20, 7)
+            if i >= 2:
+                node.sh(f"rm -r mnt/w{i - 2}")
+            last = (i - 1, i)
+    finally:
+        ended.set()
+        killer.stop()
+        thread.join()
+    seen["kills"] = killer.kills
+    say(f"beside writers: {seen}")
+    check(seen["gc"] >= 2 and seen["kills"] >= 2, f"too little happened: {seen}")
+    node.sh("echo 3 >/proc/sys/vm/drop_caches", ok=False)
+    for i in last:
+        check(verify(node, f"mnt/w{i}") > 0, "nothing to verify")
+    # Read from the store and not from the kernel's memory.
+    node.bazil("volume", "unmount", "v")
+    node.bazil("volume", "mount", "v", "mnt")
+    for i in last:
+        say(f"w{i}: {verify(node, f'mnt/w{i}')} files verified")
+    node.sh("diff -r --no-dereference /usr/include mnt/keep/include", timeout=300)
+    return last
+
+
+def test(bench):
+    rng = random.Random(int(os.environ.get("BAZIL_SEED", time.time())))
+    megabytes = int(os.environ.get("BAZIL_MB", "500"))
+    node = bench.node("one")
+    node.bazil("create")
+    node.start()
+    node.bazil("volume", "create", "v")
+    node.sh("mkdir mnt")
+    node.bazil("volume", "mount", "v", "mnt")
+    forget_history(node)
+    test_room(node, megabytes)
+    last = test_beside_writers(node, rng, megabytes)
+    node.bazil("volume", "unmount", "v")
+    node.stop()
+    # Without a server, and from the arenas alone.
+    done = gc(node, "-now")
+    check(done["live"]["objects"] > 0, f"without a server: {done}")
+    node.sh("rm share/bazil/store/index")
+    node.start()
+    node.bazil("volume", "mount", "v", "mnt")
+    for i in last:
+        verify(node, f"mnt/w{i}")
+    node.sh("diff -r --no-dereference /usr/include mnt/keep/include", timeout=300)
+    node.bazil("volume", "unmount", "v")
+    node.stop()
+
+
+harness.run(test)
