@@ -3,6 +3,7 @@
 #include "stored/engine_state.h"
 #include "stored/intake.h"
 #include "stored/settings.h"
+#include "stored/snapshot.h"
 #include "tree/record.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@ struct digester {
 	struct volume *vol;
 	uint64_t dirs[DIRS_MAX];
 	size_t num_dirs;
+	uint64_t at; /* instant; 0: now */
 	uint64_t sum;
 };
 
@@ -137,6 +139,8 @@ static int digest_node(struct digester *d, const struct engine_node *node)
 {
 	static const uint8_t zero[TREE_TAG_SIZE];
 	struct engine_page page = page_of(more, more_nodes, 8);
+
+	page.at = d->at;
 	int r;
 
 	d->sum +=
@@ -156,6 +160,7 @@ static int digest_dir(struct digester *d, uint64_t oid)
 	uint64_t after = 0;
 	int r;
 
+	page.at = d->at;
 	do {
 		r = engine_dir(d->engine, d->vol, oid, after, 0, &page);
 		if (r == 0)
@@ -189,6 +194,26 @@ static int digest_orphans(struct digester *d)
 	return r;
 }
 
+/* Each snapshot, and the tree as it was then. */
+static int digest_snapshots(struct digester *d)
+{
+	static const uint8_t zero[16];
+	struct snapshot snapshots[16];
+	size_t num;
+	bool end;
+	int r;
+
+	r = snapshot_list(d->engine, d->vol, zero, snapshots, 16, &num, &end);
+	for (size_t i = 0; r == 0 && i < num; i++) {
+		d->sum += mix_u64(mix(11, snapshots[i].tag, 16), snapshots[i].time);
+		d->at = snapshots[i].time;
+		d->num_dirs = 1;
+		for (size_t k = 0; r == 0 && k < d->num_dirs; k++)
+			r = digest_dir(d, d->dirs[k]);
+	}
+	return r;
+}
+
 static int digest_volume(struct engine *engine, struct volume *vol, uint64_t *sum)
 {
 	static struct digester d;
@@ -214,6 +239,8 @@ static int digest_volume(struct engine *engine, struct volume *vol, uint64_t *su
 		r = digest_dir(&d, d.dirs[i]);
 	if (r == 0)
 		r = digest_orphans(&d);
+	if (r == 0)
+		r = digest_snapshots(&d);
 	*sum += d.sum;
 	return r;
 }

@@ -6,6 +6,7 @@
 #include "tests/crash/explore.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,9 @@ static struct found look(enum store_broken broken, enum sim_lie lie, unsigned wo
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		/* Not cmocka's handlers, which would go on with the next test in the child. */
+		signal(SIGSEGV, SIG_DFL);
+		signal(SIGBUS, SIG_DFL);
 		x.is_quiet = true;
 		x.lie = lie;
 		for (unsigned i = 0; i < workloads && shared->violations == 0; i++) {

@@ -1,6 +1,9 @@
 #include "tests/crash/world.h"
 
+#include "stored/gc.h"
+#include "stored/prune.h"
 #include "stored/settings.h"
+#include "stored/snapshot.h"
 #include "tests/unit/stored/rig.h"
 
 #include <errno.h>
@@ -412,6 +415,57 @@ static void op_serve(struct work *w)
 	sim_must(pull(&w->other, &w->rig) == 0);
 }
 
+/* Snapshots come and go; what only a removed one held is garbage. */
+static bool op_snapshot(struct work *w)
+{
+	uint8_t tag[16];
+	uint64_t time;
+
+	memset(tag, 1 + (int)any(w, 4), sizeof(tag));
+	if (snapshot_create(w->rig.engine, w->rig.vol, tag, tag, sizeof(tag), &time) == 0)
+		return true;
+	return snapshot_remove(w->rig.engine, w->rig.vol, tag) == 0;
+}
+
+/* Nothing of the past is asked for any more, but what snapshots hold. */
+static void cut_history(struct work *w)
+{
+	const struct retention_policy nothing = { 0 };
+	size_t begun = w->world->disk.log.num;
+	bool more;
+
+	sim_must(prune_policy_set(w->rig.engine, w->rig.vol, &nothing) == 0);
+	note(w, begun);
+	prune_want(w->rig.vol);
+	do {
+		begun = w->world->disk.log.num;
+		sim_must(prune_tick(w->rig.engine, &more) == 0);
+		note(w, begun);
+	} while (more);
+}
+
+static void op_gc(struct work *w)
+{
+	struct gc_options options = { .is_final = true, .is_single = any(w, 2) };
+	size_t begun;
+	int r;
+
+	options.roll = any(w, 2);
+	if (any(w, 3) > 0) {
+		cut_history(w);
+		options.roll = options.is_single = true;
+	}
+	options.rows = (uint32_t)(5 + any(w, 100));
+	sim_must(gc_begin(w->rig.engine, &options) == 0);
+	do {
+		begun = w->world->disk.log.num;
+		r = gc_step(w->rig.engine);
+		note(w, begun);
+	} while (r > 0);
+	sim_must(r == 0);
+	gc_end(w->rig.engine);
+}
+
 /* ---- all of it */
 
 /* 1: what it did is durable. */
@@ -469,6 +523,11 @@ static bool operate(struct work *w, unsigned what)
 		op_full(w, i);
 		return false;
 	case 21:
+		return op_snapshot(w);
+	case 22:
+		op_gc(w);
+		return false;
+	case 23:
 		op_pull(w);
 		return false;
 	default:
@@ -509,7 +568,7 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 		bool is_durable;
 
 		begun = world->disk.log.num;
-		is_durable = operate(&w, (unsigned)any(&w, 23));
+		is_durable = operate(&w, (unsigned)any(&w, 25));
 		note(&w, begun);
 		if (is_durable)
 			ack(&w);
