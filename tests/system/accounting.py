@@ -103,4 +103,5 @@ def test(bench):
     say("a pull")
 
 
-harness.run(test)
+if __name__ == "__main__":
+    harness.run(test)
