@@ -25,7 +25,7 @@ void dir_clear(struct dir *dir)
 {
 	for (size_t i = 0; i < dir->num; i++)
 		free(dir->order[i]);
-	free(dir->order);
+	free(dir->order_room);
 	free(dir->table);
 	*dir = (struct dir){ 0 };
 }
@@ -80,20 +80,37 @@ static void grow(struct dir *dir)
 {
 	size_t size = dir->size ? dir->size * 2 : 8;
 	struct dirent_entry **table = calloc(size, sizeof(*table));
-	struct dirent_entry **order = realloc(dir->order, size * sizeof(*order));
+	struct dirent_entry **order = malloc(size * sizeof(*order));
 
 	if (table == NULL || order == NULL)
 		abort();
 	for (size_t i = 0; i < dir->num; i++) {
-		struct dirent_entry **at = &table[order[i]->hash & (size - 1)];
+		struct dirent_entry **at = &table[dir->order[i]->hash & (size - 1)];
 
+		order[i] = dir->order[i];
 		order[i]->hash_next = *at;
 		*at = order[i];
 	}
 	free(dir->table);
+	free(dir->order_room);
 	dir->table = table;
-	dir->order = order;
-	dir->size = dir->order_cap = size;
+	dir->order = dir->order_room = order;
+	dir->size = size;
+}
+
+/* Room behind the last. What was removed in front is used again when it is worth moving all. */
+static void make_room(struct dir *dir)
+{
+	size_t skipped = (size_t)(dir->order - dir->order_room);
+
+	if (skipped + dir->num < dir->size)
+		return;
+	if (skipped == 0 || skipped < dir->size / 4) {
+		grow(dir);
+		return;
+	}
+	memmove(dir->order_room, dir->order, dir->num * sizeof(*dir->order));
+	dir->order = dir->order_room;
 }
 
 struct dirent_entry *dir_add(
@@ -104,8 +121,7 @@ struct dirent_entry *dir_add(
 
 	if (entry != NULL)
 		dir_remove(dir, entry);
-	if (dir->num == dir->size)
-		grow(dir);
+	make_room(dir);
 	entry = malloc(sizeof(*entry) + len + 1);
 	if (entry == NULL)
 		abort();
@@ -135,7 +151,14 @@ void dir_remove(struct dir *dir, struct dirent_entry *entry)
 	while (*bucket != entry)
 		bucket = &(*bucket)->hash_next;
 	*bucket = entry->hash_next;
-	memmove(dir->order + at, dir->order + at + 1, (dir->num - at - 1) * sizeof(*dir->order));
+	/* The shorter side moves: who empties a directory takes the first name each time. */
+	if (at < dir->num / 2) {
+		memmove(dir->order + 1, dir->order, at * sizeof(*dir->order));
+		dir->order++;
+	} else {
+		memmove(dir->order + at, dir->order + at + 1,
+			(dir->num - at - 1) * sizeof(*dir->order));
+	}
 	dir->num--;
 	free(entry);
 }

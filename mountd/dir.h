@@ -30,8 +30,8 @@ struct dir {
 	bool complete;
 	struct dirent_entry **table;
 	size_t size, num;
-	struct dirent_entry **order; /* by lid */
-	size_t order_cap;
+	struct dirent_entry **order; /* by lid, somewhere in order_room; as many fit as in table */
+	struct dirent_entry **order_room;
 };
 
 struct dir *dir_new(void);

@@ -11,6 +11,19 @@
 #include "mountd/request.h"
 #include "mountd/tree_edit.h"
 
+/* By number, for a file handle that outlived the kernel's cache: "." is the inode itself, of any
+ * kind, ".." the directory of a directory. */
+static int lookup_by_number(struct mountd *m, uint64_t oid, bool parent, struct inode **ret)
+{
+	int r = load_inode(m, oid, ret);
+
+	if (r < 0 || !parent)
+		return r == -ENOENT ? -ESTALE : r;
+	if (oid == TREE_ROOT)
+		return 0;
+	return (*ret)->parent == 0 ? -ESTALE : load_inode(m, (*ret)->parent, ret);
+}
+
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct mountd *m = request_mountd(req);
@@ -21,6 +34,14 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (len > SEALED_NAME_MAX) {
 		request_done(req, -ENAMETOOLONG);
+		return;
+	}
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+		r = lookup_by_number(m, parent, len == 2, &inode);
+		if (r == 0)
+			request_entry(req, inode);
+		else
+			request_done(req, r);
 		return;
 	}
 	r = load_dir(m, parent, &dir);

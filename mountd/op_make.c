@@ -218,6 +218,8 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
 		r = load_inode(m, oid, &inode);
 	} else {
 		r = m->read_only ? -EROFS : load_dir(m, parent, &dir);
+		if (r == 0 && dir->nlink == 0)
+			r = -EPERM; /* removed; so says ext4 */
 		if (r == 0) {
 			new_attr(req, dir, (mode & 07777) | S_IFREG, 0, &birth.attr);
 			r = inherit(req, dir, &birth);

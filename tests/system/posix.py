@@ -19,6 +19,7 @@ import traceback
 
 import posix_case
 import posix_data  # noqa: F401, registers its cases
+import posix_fsx  # noqa: F401
 import posix_meta  # noqa: F401
 import posix_names  # noqa: F401
 

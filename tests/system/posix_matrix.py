@@ -10,8 +10,10 @@ effective ids. Prints what differs. Exit status 1 if anything did.
 """
 import argparse
 import errno
+import fcntl
 import fnmatch
 import itertools
+import mmap
 import os
 import socket
 import stat
@@ -33,6 +35,8 @@ DIFFERS = {
     # Set-group-id without group-execute, which means nothing, goes with a change by somebody who is not in the file's group.
     "set_id * by owner on file [2367][67]66 of group 22222": "the kernel tells only the first of the caller's groups",
     "set_id * by member on file [2367][67]66 of group 22222": "the same",
+    "fd lseek_end * full_dir": "offsets in a directory are each file system's own",
+    "fd seek_* full_dir": "the same",
     # Neither is there an error for a stranger's chown(-1, -1) of a set-id file, nor do the bits go.
     "rights *chown_same by * on 6755 of *": "the kernel sends the same before a stranger's write",
     "set_id *chown_same by member on file [2467]*": "the same",
@@ -234,6 +238,19 @@ def clear(path):
     os.rmdir(path)
 
 
+def in_removed(path):
+    """The working directory is gone."""
+    def build(x):
+        os.mkdir("gone")
+        os.chdir("gone")
+        os.rmdir("../gone")
+        return path
+    return build
+
+
+PATHS.update({"removed_missing": in_removed("n"), "removed_dot": in_removed("."), "removed_dotdot": in_removed("..")})
+
+
 class Table:
     """Checks that run in a directory; found: what each came to."""
 
@@ -273,7 +290,7 @@ PAIRS = {
     "link": lambda a, b: os.link(a, b, follow_symlinks=False), "link_followed": lambda a, b: os.link(a, b, follow_symlinks=True),
     "both_flags": lambda a, b: posix_case.renameat2(a, b, NOREPLACE | EXCHANGE),
 }
-PAIRED = [k for k in PATHS if k not in ("xattr", "dir_256", "path_4095", "newline", "below_loop", "made_255")]
+PAIRED = [k for k in PATHS if not k.startswith("removed_") and k not in ("xattr", "dir_256", "path_4095", "newline", "below_loop", "made_255")]
 
 
 def path_pairs(table):
@@ -289,6 +306,65 @@ def path_pairs(table):
             table.place()
             os.makedirs("d/sub/deep")
             table.note(name, outcome(PAIRS[call], *where) + " " + tree())
+
+
+OPENED = {"ro": os.O_RDONLY, "wo": os.O_WRONLY, "rw": os.O_RDWR, "append": os.O_RDWR | os.O_APPEND, "path": os.O_PATH, "sync": os.O_RDWR | os.O_SYNC}
+BIG = (1 << 63) - 1
+
+
+def mapped(prot, flags=mmap.MAP_SHARED, size=4):
+    return lambda fd: mmap.mmap(fd, size, flags=flags, prot=prot).close()
+
+
+def allocated(mode, at, size):
+    return lambda fd: posix_case.fallocate(fd, mode, at, size)
+
+
+FD_CALLS = {
+    "read": lambda fd: os.read(fd, 10), "read_none": lambda fd: os.read(fd, 0), "pread_negative": lambda fd: os.pread(fd, 1, -1), "pread_far": lambda fd: os.pread(fd, 10, 1 << 40),
+    "write": lambda fd: os.write(fd, b"12"), "write_none": lambda fd: os.write(fd, b""), "pwrite": lambda fd: os.pwrite(fd, b"12", 7), "pwrite_negative": lambda fd: os.pwrite(fd, b"1", -1),
+    "ftruncate": lambda fd: os.ftruncate(fd, 1), "ftruncate_more": lambda fd: os.ftruncate(fd, 10000), "ftruncate_negative": lambda fd: os.ftruncate(fd, -1),
+    "lseek_end": lambda fd: os.lseek(fd, -1, os.SEEK_END), "lseek_negative": lambda fd: os.lseek(fd, -1, os.SEEK_SET), "lseek_bad": lambda fd: os.lseek(fd, 0, 77),
+    "seek_data": lambda fd: os.lseek(fd, 1, os.SEEK_DATA), "seek_hole": lambda fd: os.lseek(fd, 1, os.SEEK_HOLE), "seek_data_end": lambda fd: os.lseek(fd, 4, os.SEEK_DATA),
+    "fsync": os.fsync, "fdatasync": os.fdatasync, "fchmod": lambda fd: os.fchmod(fd, 0o600), "fchown": lambda fd: os.fchown(fd, -1, -1), "futimens": lambda fd: os.utime(fd, ns=(1, 2)),
+    "listdir": lambda fd: sorted(os.listdir(fd)), "fchdir": lambda fd: os.fchdir(fd), "flock": lambda fd: fcntl.flock(fd, fcntl.LOCK_EX), "lock_read": lambda fd: fcntl.lockf(fd, fcntl.LOCK_SH),
+    "lock_write": lambda fd: fcntl.lockf(fd, fcntl.LOCK_EX), "fsetxattr": lambda fd: os.setxattr(fd, "user.a", b"1"), "fgetxattr": lambda fd: os.getxattr(fd, "user.a"), "flistxattr": os.listxattr,
+    "fstatvfs": lambda fd: os.fstatvfs(fd).f_namemax, "fstat": lambda fd: os.fstat(fd).st_nlink, "map_read": mapped(mmap.PROT_READ), "map_write": mapped(mmap.PROT_READ | mmap.PROT_WRITE),
+    "map_private": mapped(mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE), "map_exec": mapped(mmap.PROT_READ | mmap.PROT_EXEC),
+    "copy": lambda fd: os.copy_file_range(fd, fd, 2, 0, 2), "copy_onto": lambda fd: os.copy_file_range(fd, fd, 2, 0, 1), "copy_past": lambda fd: os.copy_file_range(fd, fd, 2, 100, 0),
+    "sendfile": lambda fd: os.sendfile(fd, fd, 0, 2), "fadvise": lambda fd: os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED), "openat": lambda fd: os.close(os.open("n", os.O_CREAT, dir_fd=fd)),
+    "mkdirat": lambda fd: os.mkdir("n", dir_fd=fd), "unlinkat": lambda fd: os.unlink("in", dir_fd=fd), "fstatat": lambda fd: os.stat("in", dir_fd=fd).st_size, "readlinkat": lambda fd: os.readlink("", dir_fd=fd),
+    "renameat": lambda fd: os.rename("in", "out", src_dir_fd=fd, dst_dir_fd=fd), "linkat": lambda fd: os.link("in", "out", src_dir_fd=fd, dst_dir_fd=fd), "ioctl": lambda fd: fcntl.ioctl(fd, 0x5401),
+    "set_append": lambda fd: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK), "set_direct": lambda fd: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_DIRECT),
+    "allocate": allocated(0, 2, 100), "allocate_keep": allocated(1, 2, 100), "allocate_none": allocated(0, 0, 0), "allocate_negative": allocated(0, -1, 10), "allocate_negative_size": allocated(0, 0, -1),
+    "allocate_too_far": allocated(0, BIG, 10), "allocate_unknown": allocated(0x1000, 0, 10), "punch": allocated(3, 1, 2), "punch_no_keep": allocated(2, 1, 2), "zero": allocated(16, 2, 8), "zero_keep": allocated(17, 2, 8),
+    "zero_and_punch": allocated(19, 0, 2),
+}
+
+
+def descriptors(table):
+    """Calls on descriptors of every kind."""
+    for kind, how, call in itertools.product(("file", "unlinked", "full_dir", "removed_dir", "fifo"), OPENED, FD_CALLS):
+        name = f"fd {call} {how} {kind}"
+        if not table.wants(name) or (kind == "fifo" and call in ("read", "write")):
+            continue
+        table.place()
+        path = PATHS["fifo" if kind == "fifo" else "file" if kind in ("file", "unlinked") else "full_dir" if kind == "full_dir" else "dir"]("1")
+        try:
+            fd = os.open(path, OPENED[how] | os.O_NONBLOCK)
+        except OSError as e:
+            table.note(name, errno.errorcode[e.errno])
+            continue
+        if kind == "unlinked":
+            os.unlink(path)
+        elif kind == "removed_dir":
+            os.rmdir(path)
+        here = os.getcwd()
+        came = outcome(FD_CALLS[call], fd)
+        os.chdir(here)
+        after = outcome(lambda fd=fd: (os.fstat(fd).st_nlink, stat.S_ISDIR(os.fstat(fd).st_mode) or os.fstat(fd).st_size))
+        os.close(fd)
+        table.note(name, f"{came} {after} {tree()}")
 
 
 DIR_MODES = (0o755, 0o777, 0o1777, 0o711, 0o770, 0o555, 0o333, 0o000, 0o2775, 0o3777)
@@ -471,7 +547,7 @@ def run(top, pattern):
     os.chmod(top, 0o755)
     table = Table(top, pattern)
     os.umask(0o022)
-    parts = [single_paths, path_pairs, births, moved_times]
+    parts = [single_paths, path_pairs, descriptors, births, moved_times]
     if is_root():
         parts += [rights, rights_to_remove, set_id_bits]
     for part in parts:

@@ -12,7 +12,7 @@ import harness
 from harness import check
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FILES = ("posix.py", "posix_case.py", "posix_data.py", "posix_meta.py", "posix_names.py", "posix_matrix.py", "tree.py")
+FILES = ("posix.py", "posix_case.py", "posix_data.py", "posix_fsx.py", "posix_meta.py", "posix_names.py", "posix_matrix.py", "tree.py")
 PYTHON = "/usr/bin/python3"
 
 # A small tree of everything that a remount must keep.
@@ -61,7 +61,7 @@ def python(node, user, *argv):
     env = dict(node.environment(), PYTHONPATH=node.bench.suite)
     if "BAZIL_SEED" in os.environ:
         env["BAZIL_SEED"] = os.environ["BAZIL_SEED"]
-    return subprocess.run([*user.prefix(), PYTHON, "-B", *argv], capture_output=True, errors="surrogateescape", env=env, cwd="/", timeout=600)
+    return subprocess.run([*user.prefix(), PYTHON, "-B", *argv], capture_output=True, errors="surrogateescape", env=env, cwd="/", timeout=900)
 
 
 def kept(node, mnt):

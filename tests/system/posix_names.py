@@ -1,13 +1,15 @@
 """Cases about names: rename, links, directories, lookups, special files."""
+import ctypes
 import errno
 import os
 import random
 import socket
 import stat
+import struct
 import subprocess
 
-from posix_case import (EXCHANGE, NOREPLACE, Dir, NotHere, Open, Wrong, as_stranger, case, child, exists, fails, is_root, ls, mode_of,
-                        need_root, nlink, opens, read, renameat2, same, true, write)
+from posix_case import (AT_FDCWD, EXCHANGE, NOREPLACE, Dir, NotHere, Open, Wrong, as_stranger, case, checked, child, exists, fails, is_root,
+                        libc, ls, mode_of, need_root, nlink, opens, read, renameat2, same, true, write)
 
 SEED = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 
@@ -911,6 +913,108 @@ def tmpfile():
     finally:
         os.close(fd)
     same((read("named"), nlink("named")), (b"unnamed", 1), "once it has a name")
+
+
+def open_tmpfile(flags=0):
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | flags, 0o600)
+    except OSError as e:
+        if e.errno in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise NotHere(f"O_TMPFILE: {e.strerror}") from None
+        raise
+
+
+def name_it(fd, name):
+    os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
+
+
+@case
+def tmpfile_for_ever_without_a_name():
+    fd = open_tmpfile(os.O_EXCL)
+    fails(errno.ENOENT, name_it, fd, "named")
+    os.close(fd)
+    same(ls(), [], "names")
+
+
+@case
+def tmpfile_gets_two_names_and_loses_them():
+    fd = open_tmpfile()
+    os.write(fd, b"x" * 100000)
+    os.fchmod(fd, 0o751)
+    os.setxattr(fd, "user.a", b"1")
+    os.fsync(fd)
+    name_it(fd, "a")
+    os.link("a", "b")
+    same((nlink("a"), mode_of("b"), os.getxattr("a", "user.a"), ls()), (2, 0o751, b"1", ["a", "b"]), "with names")
+    os.unlink("a")
+    os.unlink("b")
+    same(os.fstat(fd).st_nlink, 0, "links at the end")
+    os.pwrite(fd, b"y", 0)
+    same(os.pread(fd, 2, 0), b"yx", "what is in it")
+    os.close(fd)
+
+
+@case
+def tmpfile_takes_nobodys_place():
+    fd = open_tmpfile()
+    os.write(fd, b"new")
+    write("a", b"old")
+    fails(errno.EEXIST, name_it, fd, "a")
+    name_it(fd, "b")
+    os.rename("b", "a")
+    same((read("a"), ls()), (b"new", ["a"]), "after the rename")
+    os.close(fd)
+
+
+def watch(path, mask):
+    fd = libc.inotify_init1(os.O_NONBLOCK)
+    true(fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(path), mask) >= 0, "inotify")
+    return fd
+
+
+@case
+def inotify_tells_local_changes():
+    os.mkdir("d")
+    watched = watch("d", 0xfff)
+    write("d/a", b"1")
+    os.chmod("d/a", 0o600)
+    os.rename("d/a", "d/b")
+    os.unlink("d/b")
+    os.mkdir("d/s")
+    events, data = [], os.read(watched, 65536)
+    while data:
+        _, mask, _, size = struct.unpack_from("iIII", data)
+        events.append((mask & 0xfff, data[16:16 + size].rstrip(b"\0")))
+        data = data[16 + size:]
+    os.close(watched)
+    for wanted in ((0x100, b"a"), (0x2, b"a"), (0x8, b"a"), (0x4, b"a"), (0x40, b"a"), (0x80, b"b"), (0x200, b"b"), (0x100, b"s")):
+        true(wanted in events, f"event {wanted} among {events}")
+
+
+HANDLE = 128
+
+
+@case
+def open_by_handle():
+    """As knfsd and others do."""
+    need_root()
+    write("f", b"by handle")
+    os.mkdir("d")
+    write("d/g", b"1")
+    mount = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    handles = []
+    for path in ("f", "d", "d/g"):
+        handle = ctypes.create_string_buffer(struct.pack("Ii", HANDLE, 0), 8 + HANDLE)
+        number = ctypes.c_int()
+        checked(libc.name_to_handle_at(AT_FDCWD, os.fsencode(path), handle, ctypes.byref(number), 0))
+        handles.append((path, handle))
+    for path, handle in handles:
+        fd = checked(libc.open_by_handle_at(mount, handle, os.O_RDONLY))
+        same(os.fstat(fd).st_ino, os.stat(path).st_ino, f"inode of {path}")
+        os.close(fd)
+    os.unlink("f")
+    fails(errno.ESTALE, lambda: checked(libc.open_by_handle_at(mount, handles[0][1], os.O_RDONLY)))
+    os.close(mount)
 
 
 @case
