@@ -23,6 +23,7 @@
 #define READY_SECONDS	    20.0
 #define STOP_SECONDS	    10.0
 #define STOP_MOUNT_SECONDS  60.0
+#define FAULTS_MAX	    30 /* half a minute, with the back-off */
 #define LIVED_SECONDS	    10.0
 #define OTHER_BUILD_SECONDS 2.0
 
@@ -71,6 +72,7 @@ void child_kill(struct child *c, const char *why)
 {
 	if (c->pid <= 0)
 		return;
+	c->is_fault = c->is_fault || why;
 	if (why)
 		snprintf(c->last_line, sizeof(c->last_line), "%s", why);
 	syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
@@ -121,6 +123,8 @@ static void on_exited(struct ev_loop *loop, struct ev_io *w, int events)
 	if (waitid(P_PIDFD, c->pidfd, &info, WEXITED) < 0)
 		return;
 	child_describe(c, &info, how);
+	if (info.si_code == CLD_EXITED || info.si_status != SIGKILL)
+		c->is_fault = true;
 	forget_process(c);
 	died(c, how);
 }
@@ -141,7 +145,8 @@ static void died(struct child *c, const char *how)
 		return;
 	}
 	if (ev_now(s->loop) - c->started > LIVED_SECONDS)
-		c->failures = 0;
+		c->failures = c->faults = 0;
+	c->faults += c->is_fault;
 	log_warn("%s: %s: restarting it", c->role->name, how);
 	c->state = CHILD_BACKING_OFF;
 	c->restarts++;
@@ -152,6 +157,8 @@ static void died(struct child *c, const char *how)
 	}
 	if (c->mount && mount_child_died(c->mount))
 		return; /* given up */
+	if (c->faults == FAULTS_MAX && (c->role->id == ROLE_STORED || c->role->id == ROLE_KEYD))
+		mounts_give_up(s, c->role->name);
 	/* From the loop in any case: a program that cannot be run must not recurse. */
 	child_set_timer(c, c->is_other_build ? OTHER_BUILD_SECONDS : backoff(c->failures));
 	c->failures++;
@@ -215,7 +222,7 @@ static void start_process(struct child *c)
 	c->started = ev_now(s->loop);
 	c->last_line[0] = '\0';
 	c->line_len = 0;
-	c->is_other_build = false;
+	c->is_other_build = c->is_fault = false;
 	child_set_timer(c, READY_SECONDS);
 	r = try_start(c);
 	if (r == 0)

@@ -51,7 +51,9 @@ struct child {
 	unsigned restarts, failures, hangs;
 	double asked; /* watchdog.h: when, what is not answered yet; 0 */
 	bool is_other_build;
-	double started; /* ev_now() */
+	bool is_fault;	 /* this death is not a mere SIGKILL from outside */
+	unsigned faults; /* such deaths, one after the other */
+	double started;	 /* ev_now() */
 	uint32_t layers, landlock_abi;
 	char missing[400];
 	char last_death[100];

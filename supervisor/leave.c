@@ -190,6 +190,24 @@ void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target,
 
 /* Deaths of mountd. */
 
+void mounts_give_up(struct supervisor *s, const char *role)
+{
+	char why[100];
+
+	snprintf(why, sizeof(why), "%s dies again and again: see the server's log", role);
+	for (struct mount *m = s->mounts; m; m = m->next) {
+		if (m->is_over || m->state < MOUNT_STARTING)
+			continue;
+		log_error("%s dies again and again: a mount is taken down", role);
+		mount_set_failure(m, why);
+		m->is_over = true;
+		if (m->child.state == CHILD_STOPPED || m->child.state == CHILD_BACKING_OFF)
+			child_stop(&m->child);
+		else
+			child_kill(&m->child, why);
+	}
+}
+
 bool mount_child_died(struct mount *m)
 {
 	struct supervisor *s = m->supervisor;

@@ -73,6 +73,9 @@ bool mount_is_over(const struct mount *m);
 /* After a start with keep_take(): mounts that are there already get their mountds. */
 void mounts_resume(struct supervisor *s);
 
+/* Who serves all mounts dies again and again by itself: they are taken down, callers get errors. */
+void mounts_give_up(struct supervisor *s, const char *role);
+
 /* For shutdown.c: takes it down without an asker; called again with force when it is busy. */
 void mount_leave(struct mount *m, bool force);
 

@@ -328,6 +328,29 @@ def mount__is_taken_down_when_mountd_keeps_dying():
     s.stop()
 
 
+def mount__is_taken_down_when_stored_keeps_failing():
+    s = server("failing").start()
+    point = DIR + "/failing-mnt"
+    os.mkdir(point)
+    s.bazil("volume", "mount", "v", point)
+    # Killed from outside, ever so often, is no reason.
+    for _ in range(35):
+        pid = wait_for(lambda: s.worker("stored")["pid"], "stored")
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: is_dead(pid), "death")
+    check(mounts() == [point], "the mount is gone although stored is well")
+    wait_for(s.settled, "stored again")
+    with open(s.dir + "/store/broken", "w", encoding="ascii"):
+        pass
+    os.kill(s.worker("stored")["pid"], signal.SIGKILL)
+    wait_for(lambda: not mounts(), "the mount to be taken down", 90)
+    check("stored dies again and again" in s.text(), s.text())
+    os.unlink(s.dir + "/store/broken")
+    wait_for(s.settled, "stored again")
+    s.bazil("volume", "mount", "v", point)
+    s.stop()
+
+
 def mount__of_a_killed_server_is_cleared():
     s = server("killed").start()
     point = DIR + "/a b\\c"
