@@ -233,7 +233,8 @@ static int free_victims(struct engine *engine, struct gc *gc)
 		r = object_free(engine, freed, (uint32_t)num);
 	gc->num_victims = 0;
 	free(freed);
-	return r;
+	/* Commits of bounded size. */
+	return r < 0 ? r : engine_tick(engine);
 }
 
 int gc_verdict_step(struct engine *engine, struct gc *gc)
@@ -327,8 +328,10 @@ static int punch_blocks(struct engine *engine, struct place place, uint64_t *ret
 	*ret_bytes = 0;
 	if (from >= to || fd == -ENOENT)
 		return 0;
-	r = engine->io->fallocate(
-		engine->io->ctx, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from);
+	do
+		r = engine->io->fallocate(engine->io->ctx, fd,
+			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from);
+	while (r == -EINTR);
 	if (r == 0)
 		*ret_bytes = to - from;
 	/* A file system that cannot do it: the room comes back with a new file. */

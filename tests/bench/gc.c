@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define REFS 32
+#define REFS 4
 
 static struct engine *engine;
 
@@ -35,7 +35,19 @@ static void must(int r, const char *what)
 	exit(1);
 }
 
-/* One file with these objects: a batch of its body alone is enough to refer. */
+static size_t op_put(uint8_t *entry, size_t at, const struct tree_record *rec)
+{
+	struct intake_op op = { .type = INTAKE_PUT };
+	int n = tree_record_emit(rec, entry + at + sizeof(op), 8192);
+
+	must(n, "a record");
+	op.len = (uint32_t)n;
+	memcpy(entry + at, &op, sizeof(op));
+	memset(entry + at + sizeof(op) + n, 0, 8);
+	return at + sizeof(op) + INTAKE_PAD(op.len);
+}
+
+/* A file with these objects; oid and the next number are its and its link's. */
 static void put_file(struct volume *vol, uint64_t oid, const uint8_t *refs, uint64_t position)
 {
 	static uint8_t entry[65536], sealed[64];
@@ -46,19 +58,21 @@ static void put_file(struct volume *vol, uint64_t oid, const uint8_t *refs, uint
 		.refs = refs,
 		.sealed = sealed,
 		.sealed_len = sizeof(sealed) };
-	struct intake_batch head = { .version = INTAKE_VERSION, .num_ops = 1 };
+	struct intake_batch head = { .version = INTAKE_VERSION, .num_ops = 3 };
 	struct engine_changes changes = { 0 };
-	struct intake_op op = { .type = INTAKE_PUT };
-	int n = tree_record_emit(&rec, entry + sizeof(head) + sizeof(op), 60000);
+	size_t len = sizeof(head);
 
-	must(n, "a record");
-	op.len = (uint32_t)n;
 	memcpy(entry, &head, sizeof(head));
-	memcpy(entry + sizeof(head), &op, sizeof(op));
-	memset(entry + sizeof(head) + sizeof(op) + n, 0, 8);
-	must(engine_apply(engine, vol, entry, sizeof(head) + sizeof(op) + INTAKE_PAD(op.len), 1,
-		     position, &changes),
-		"a batch");
+	len = op_put(entry, len, &rec);
+	rec.num_refs = 0;
+	rec.e.key.kind = TREE_ATTR;
+	len = op_put(entry, len, &rec);
+	rec.e.key = (struct tree_key){ .id = oid + 1, .kind = TREE_LINK };
+	rec.e.parent = TREE_ROOT;
+	rec.e.target = oid;
+	memcpy(rec.e.tag, &oid, sizeof(oid));
+	len = op_put(entry, len, &rec);
+	must(engine_apply(engine, vol, entry, len, 1, position, &changes), "a batch");
 	engine_changes_release(&changes);
 }
 
@@ -77,7 +91,8 @@ static void fill(struct volume *vol, uint64_t num, size_t len)
 				must(engine_oids(engine, vol, 1024, &oid), "numbers");
 				last = oid + 1024;
 			}
-			put_file(vol, oid++, refs, n);
+			put_file(vol, oid, refs, n * 4096);
+			oid += 2;
 		}
 		if (i % 64 == 0)
 			must(engine_flush(engine), "flush");

@@ -5,6 +5,8 @@
  */
 #include "rig.h"
 
+#include "stored/gc.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -205,7 +207,19 @@ static int work(struct rig *rig, uint64_t first, int *ret_done, int *ret_synced)
 			*ret_synced = i + 1;
 		}
 	}
-	return 0;
+	/* The objects are nobody's: two collections free and punch them. */
+	for (i = 0; r == 0 && i < 2; i++) {
+		struct gc_options options = { .is_final = true, .roll = 1 };
+
+		r = gc_begin(rig->engine, &options);
+		if (r < 0)
+			break;
+		do
+			r = gc_step(rig->engine);
+		while (r > 0);
+		gc_end(rig->engine);
+	}
+	return r;
 }
 
 static int count(struct rig *rig)
