@@ -84,6 +84,15 @@ def test_pull(bench, white):
         ours, theirs = (json.loads(n.bazil("du", "-json", "mnt"))[0] for n in (black, white))
         ours.pop("path"), theirs.pop("path"), ours.pop("newest"), theirs.pop("newest")
         check(ours == theirs, f"after {script}: {ours} / {theirs}")
+    white.sh("mkdir mnt/u && echo 1 >mnt/u/v")
+    black.bazil("volume", "sync", "myfiles", key["white"])
+    syncs = json.loads(black.bazil("volume", "syncs", "-json", "myfiles"))
+    check(syncs[0]["number"] == 1 and syncs[0]["changed"] > 0 and not syncs[0]["undone"], f"syncs: {syncs}")
+    black.bazil("undo", "myfiles")
+    black.sh("test ! -e mnt/u")
+    churn(black, os.path.join(black.home, "mnt"), 1, 0.0)
+    check(json.loads(black.bazil("du", "-json", "mnt"))[0]["bytes"] == ours["bytes"], "figures after an undo")
+    black.fails("undo", "-sync=99", "myfiles", says="no such sync")
 
 
 def test(bench):

@@ -111,10 +111,6 @@ def test_mounts(node, times):
     say("mounts of instants")
 
 
-def has_versions(node):
-    return node.command(["getfattr", "-n", "user.bazil.log", "mnt/keep"]).returncode == 0
-
-
 def store_bytes(node):
     return json.loads(node.bazil("volume", "status", "-json", "myfiles"))["store_object_bytes"]
 
@@ -136,7 +132,7 @@ def test_restore(node, times):
     node.bazil("snapshot", "create", "myfiles", "large")
     before = store_bytes(node)
     node.sh("rm mnt/large")
-    node.bazil("restore", "mnt/large", *([] if has_versions(node) else ["-snapshot=large"]))
+    node.bazil("restore", "mnt/large")
     node.sh("sha256sum -c sum")
     grown = store_bytes(node) - before
     check(grown < 500000, f"restoring 60 MB took {grown} bytes")
@@ -191,8 +187,8 @@ def test(bench):
     test_mounts(node, times)
     test_deaths(node, times)
     test_restore(node, times)
-    if has_versions(node):
-        test_log(node)
+    test_log(node)
+    say("versions")
     node.stop()
     node.sh(f"! grep -ra {SECRET} {node.data_dir}")
     node.start()
