@@ -17,8 +17,13 @@ static int lookup_by_number(struct mountd *m, uint64_t oid, bool parent, struct 
 {
 	int r = load_inode(m, oid, ret);
 
-	if (r < 0 || !parent)
+	if (r < 0)
 		return r == -ENOENT ? -ESTALE : r;
+	/* Unlinked, and the kernel's forget is still on its way. */
+	if ((*ret)->nlink == 0 && oid != TREE_ROOT)
+		return -ESTALE;
+	if (!parent)
+		return 0;
 	if (oid == TREE_ROOT)
 		return 0;
 	return (*ret)->parent == 0 ? -ESTALE : load_inode(m, (*ret)->parent, ret);
