@@ -3,6 +3,7 @@
 #include "stored/damage.h"
 #include "stored/engine_state.h"
 #include "stored/le.h"
+#include "stored/object.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -125,10 +126,11 @@ static int note_range(struct walk *walk, const struct range *range, uint64_t *ob
 
 	r = db_iter_first(&it, txn(walk->engine), DB_OBJECTS, NULL, 0, NULL, 0);
 	while (r > 0) {
-		uint64_t offset = le64_get(it.value + 8);
+		struct object_row row;
 
-		if (it.value_len == 16 && le32_get(it.value) == range->arena &&
-			offset < range->to && offset + le32_get(it.value + 4) > range->from) {
+		if (object_row_parse(it.value, it.value_len, &row) == 0 &&
+			row.place.arena == range->arena && row.place.offset < range->to &&
+			row.place.offset + row.place.len > range->from) {
 			if (num == cap) {
 				void *more = realloc(ids, (cap = cap ? 2 * cap : 64) * 32);
 
