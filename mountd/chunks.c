@@ -9,6 +9,7 @@
 #include "ipc/chan.h"
 #include "ipc/key.gen.h"
 #include "ipc/store.gen.h"
+#include "mountd/ahead.h"
 #include "mountd/mountd.h"
 
 #define NUM_KNOWN  16384u /* direct-mapped */
@@ -104,6 +105,7 @@ void chunks_learn(struct mountd *m, const struct cas_id *id, const uint8_t key[3
 
 void chunks_forget_places(struct mountd *m)
 {
+	ahead_drop(m->ahead); /* the helpers read from these descriptors */
 	for (size_t i = 0; i < NUM_KNOWN; i++)
 		m->chunks->known[i].has_place = false;
 	for (size_t i = 0; i < m->chunks->num_arenas; i++)
@@ -286,8 +288,11 @@ static int read_sealed(struct mountd *m, const struct known *known)
 }
 
 /* What lies there is not the object (any more): ask for its place, and for the file, again. */
-static void forget_place(struct chunks *chunks, struct known *known)
+static void forget_place(struct mountd *m, struct known *known)
 {
+	struct chunks *chunks = m->chunks;
+
+	ahead_drop(m->ahead); /* the helpers read from these descriptors */
 	known->has_place = false;
 	for (size_t i = 0; i < chunks->num_arenas; i++) {
 		if (chunks->arenas[i].number != known->arena)
@@ -356,7 +361,7 @@ static int open_chunk(
 				&extent->h, out, out_size, &len);
 		if (r == 0)
 			return len == out_size ? 0 : -EBADMSG;
-		forget_place(m->chunks, known);
+		forget_place(m, known);
 	}
 	return damaged(m->chunks, &extent->id, r);
 }
@@ -364,12 +369,20 @@ static int open_chunk(
 int chunks_read(
 	struct mountd *m, const struct cas_extent *extent, uint64_t skip, uint8_t *out, size_t len)
 {
-	struct plain *plain = plain_find(m->chunks, &extent->id);
+	const uint8_t *opened = ahead_find(m->ahead, &extent->id, extent->chunk_len);
 	uint64_t from = extent->chunk_off + skip;
+	struct plain *plain;
 	int r;
 
 	m->chunks->num_missing = 0;
 	m->chunks->is_damaged = false;
+	if (opened != NULL) {
+		if (from + len > extent->chunk_len)
+			return -EBADMSG;
+		memcpy(out, opened + from, len);
+		return 0;
+	}
+	plain = plain_find(m->chunks, &extent->id);
 	if (plain == NULL && from == 0 && len == extent->chunk_len)
 		return open_chunk(m, extent, out, len);
 	if (plain == NULL) {
@@ -390,6 +403,30 @@ int chunks_read(
 		return -EBADMSG;
 	memcpy(out, plain->data + from, len);
 	return 0;
+}
+
+void chunks_read_ahead(struct mountd *m, const struct cas_extent *extents, size_t num)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < num && bytes < AHEAD_BYTES; i++) {
+		const struct cas_extent *extent = &extents[i];
+		const struct known *known = known_slot(m->chunks, &extent->id);
+		struct ahead_chunk chunk = {
+			.id = extent->id, .h = extent->h, .plain_len = extent->chunk_len
+		};
+
+		bytes += extent->len;
+		if (cas_extent_is_hole(extent) || !cas_id_equal(&known->id, &extent->id) ||
+			!known->has_place || !known->has_key || ahead_has(m->ahead, &extent->id))
+			continue;
+		chunk.offset = known->offset;
+		chunk.len = known->len;
+		memcpy(chunk.key, known->key, sizeof(chunk.key));
+		if (arena_fd(m, known->arena, &chunk.fd) < 0)
+			return;
+		ahead_start(m->ahead, &chunk);
+	}
 }
 
 int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, size_t *ret_len)
@@ -416,7 +453,7 @@ int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, si
 				m->chunks->sealed, known->len, buf, CAS_NODE_MAX, ret_len);
 		if (r == 0)
 			return 0;
-		forget_place(m->chunks, known);
+		forget_place(m, known);
 	}
 	return damaged(m->chunks, id, r);
 }

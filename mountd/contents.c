@@ -4,12 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mountd/ahead.h"
 #include "mountd/chunks.h"
 #include "mountd/figure_walk.h"
 #include "mountd/flush.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
 #include "mountd/stream.h"
+
+#define READ_NEAR (256u << 10)
 
 static int load_node(void *ctx, const struct cas_id *id, uint8_t *buf, size_t *ret_len)
 {
@@ -143,6 +146,26 @@ static int prepare_ahead(struct mountd *m, struct inode *inode, uint64_t offset)
 	return r == -EAGAIN ? 0 : r;
 }
 
+/* For who reads on where the last read ended. The kernel asks for 128 KiB at a time, two at once,
+ * and not always in order. */
+static void read_ahead(struct inode *inode, uint64_t offset, size_t len)
+{
+	struct contents *contents = inode->contents;
+	uint64_t end = offset + len, was = contents->read_end;
+	bool is_next = offset > 0 && offset < was + READ_NEAR && was < end + READ_NEAR;
+	struct cas_extent extents[AHEAD_SLOTS / 2];
+	size_t num;
+
+	contents->read_end = is_next && was > end ? was : end;
+	if (!is_next || end >= base_limit(inode))
+		return;
+	if (slice(inode, contents->read_end, AHEAD_BYTES, extents, AHEAD_SLOTS / 2, &num) < 0)
+		return; /* a far node: what is read next finds it out */
+	if (num > 0 && chunks_are_unknown(contents->m, extents, num))
+		(void)prepare_ahead(contents->m, inode, contents->read_end);
+	chunks_read_ahead(contents->m, extents, num);
+}
+
 static int read_tree(struct inode *inode, uint64_t offset, uint8_t *buf, size_t len)
 {
 	struct mountd *m = inode->contents->m;
@@ -177,6 +200,7 @@ static int read_base(struct inode *inode, uint64_t offset, uint8_t *buf, size_t 
 {
 	uint64_t limit = base_limit(inode);
 	size_t stored = offset >= limit ? 0 : limit - offset < len ? limit - offset : len;
+	int r;
 
 	memset(buf + stored, 0, len - stored);
 	if (stored == 0)
@@ -185,7 +209,10 @@ static int read_base(struct inode *inode, uint64_t offset, uint8_t *buf, size_t 
 		memcpy(buf, inode->body.data + offset, stored);
 		return 0;
 	}
-	return read_tree(inode, offset, buf, stored);
+	r = read_tree(inode, offset, buf, stored);
+	if (r == 0)
+		read_ahead(inode, offset, stored);
+	return r;
 }
 
 int contents_read(struct inode *inode, uint64_t offset, uint8_t *buf, size_t len, size_t *ret_len)

@@ -28,6 +28,7 @@ struct contents {
 	/* The last cut of a stream fell inside an extent, which is still there: its bytes before
 	 * cut_at are stored unless it is newer than cut_seq. */
 	uint64_t cut_at, cut_seq;
+	uint64_t read_end; /* how far a sequential reader is */
 };
 
 /* Makes inode->contents. */

@@ -5,6 +5,7 @@
 
 #include <sodium.h>
 
+#include "mountd/ahead.h"
 #include "mountd/changed.h"
 #include "mountd/chunks.h"
 #include "mountd/contents.h"
@@ -49,6 +50,8 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 		r = stream_new(&m->stream, m);
 	if (r == 0)
 		r = sealers_new(&m->sealers, m->suite, stream_signal, m->stream);
+	if (r == 0)
+		r = ahead_new(&m->ahead, m->sealers);
 	if (r == 0)
 		r = changed_new(&m->changed, m);
 	return r;

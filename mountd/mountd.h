@@ -4,7 +4,7 @@
  * objects through the intake ring (publish.h).
  *
  * One thread owns all of this. Others only get work that touches nothing of it: sealing
- * (sealers.h) and telling the kernel to forget (changed.h).
+ * (sealers.h, ahead.h) and telling the kernel to forget (changed.h).
  *
  * A handler may have to wait: for stored to answer or make room, for a restarted neighbour. Then
  * the event loop runs nested (edges.h) with the kernel's requests held back; timers and notices
@@ -27,6 +27,7 @@
 #include "mountd/session.h"
 #include "mountd/state.h"
 
+struct ahead;
 struct chunks;
 struct figures;
 struct figure_walk;
@@ -72,6 +73,7 @@ struct mountd {
 	uint64_t trees[MOUNTD_TREES]; /* files whose manifest trees are in memory, a ring */
 	size_t next_tree;
 	struct chunks *chunks;
+	struct ahead *ahead;
 	struct sealers *sealers;
 	struct stream *stream; /* the file that is stored while it is written */
 	struct changed *changed;

@@ -21,6 +21,7 @@ struct sealers {
 	struct cas_suite *suite;
 	struct helper helpers[SEALERS_MAX];
 	size_t num_helpers;
+	atomic_size_t num_busy;
 	void (*signal)(void *arg);
 	void *arg;
 	pthread_mutex_t lock;
@@ -29,19 +30,20 @@ struct sealers {
 	struct seal_work *first, **last; /* with jobs that nobody took */
 };
 
-static void do_job(struct cas_suite *suite, enum seal_step step, struct seal_job *job)
+static void prepare(struct cas_suite *suite, void *arg)
 {
-	switch (step) {
-	case SEAL_PREPARE:
-		job->err =
-			cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain, job->plain_len,
-				job->buf, cas_chunk_bound(job->plain_len), &job->len, &job->h);
-		break;
-	case SEAL_SEAL:
-		if (!job->is_known)
-			cas_chunk_seal(suite, job->buf, job->len, job->key, job->buf, &job->id);
-		break;
-	}
+	struct seal_job *job = arg;
+
+	job->err = cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain, job->plain_len,
+		job->buf, cas_chunk_bound(job->plain_len), &job->len, &job->h);
+}
+
+static void seal(struct cas_suite *suite, void *arg)
+{
+	struct seal_job *job = arg;
+
+	if (!job->is_known)
+		cas_chunk_seal(suite, job->buf, job->len, job->key, job->buf, &job->id);
 }
 
 /* Until nobody need take any more; true: did the last of all. */
@@ -51,7 +53,7 @@ static bool take_jobs(struct seal_work *work, struct cas_suite *suite)
 	size_t i;
 
 	while ((i = atomic_fetch_add(&work->taken, 1)) < work->num) {
-		do_job(suite, work->step, &work->jobs[i]);
+		work->fn(suite, work->jobs + i * work->size);
 		was_last = atomic_fetch_add(&work->done, 1) + 1 == work->num;
 	}
 	return was_last;
@@ -79,7 +81,7 @@ static void *helper_main(void *arg)
 	pthread_mutex_lock(&sealers->lock);
 	for (;;) {
 		struct seal_work *work;
-		bool was_last;
+		bool tell;
 
 		while (!sealers->stop && sealers->first == NULL)
 			pthread_cond_wait(&sealers->wake, &sealers->lock);
@@ -87,14 +89,16 @@ static void *helper_main(void *arg)
 			break;
 		work = sealers->first;
 		work->users++;
+		atomic_fetch_add(&sealers->num_busy, 1);
 		pthread_mutex_unlock(&sealers->lock);
-		was_last = take_jobs(work, helper->suite);
+		tell = take_jobs(work, helper->suite) && work->is_told;
 		pthread_mutex_lock(&sealers->lock);
+		atomic_fetch_sub(&sealers->num_busy, 1);
 		unqueue(sealers, work);
 		/* The owner may reuse it from here on. */
 		if (--work->users == 0)
 			pthread_cond_broadcast(&sealers->left);
-		if (was_last)
+		if (tell)
 			sealers->signal(sealers->arg);
 	}
 	pthread_mutex_unlock(&sealers->lock);
@@ -159,23 +163,46 @@ bool sealers_have_helpers(const struct sealers *sealers)
 	return sealers->num_helpers > 0;
 }
 
+bool sealers_are_busy(const struct sealers *sealers)
+{
+	return atomic_load(&sealers->num_busy) == sealers->num_helpers;
+}
+
 static void set_up(struct seal_work *work, enum seal_step step, struct seal_job *jobs, size_t num)
 {
-	*work = (struct seal_work){ .step = step, .jobs = jobs, .num = num };
+	*work = (struct seal_work){ .fn = step == SEAL_PREPARE ? prepare : seal,
+		.jobs = (uint8_t *)jobs,
+		.size = sizeof(*jobs),
+		.num = num,
+		.is_told = true };
+}
+
+static void enqueue(struct sealers *sealers, struct seal_work *work)
+{
+	if (sealers->num_helpers == 0 || work->num == 0)
+		return;
+	pthread_mutex_lock(&sealers->lock);
+	work->is_queued = true;
+	*sealers->last = work;
+	sealers->last = &work->next;
+	if (work->num > 1)
+		pthread_cond_broadcast(&sealers->wake);
+	else
+		pthread_cond_signal(&sealers->wake);
+	pthread_mutex_unlock(&sealers->lock);
 }
 
 void sealers_start(struct sealers *sealers, struct seal_work *work, enum seal_step step,
 	struct seal_job *jobs, size_t num)
 {
 	set_up(work, step, jobs, num);
-	if (sealers->num_helpers == 0 || num == 0)
-		return;
-	pthread_mutex_lock(&sealers->lock);
-	work->is_queued = true;
-	*sealers->last = work;
-	sealers->last = &work->next;
-	pthread_cond_broadcast(&sealers->wake);
-	pthread_mutex_unlock(&sealers->lock);
+	enqueue(sealers, work);
+}
+
+void sealers_start_one(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *job)
+{
+	*work = (struct seal_work){ .fn = fn, .jobs = job, .num = 1 };
+	enqueue(sealers, work);
 }
 
 bool seal_work_is_done(const struct seal_work *work)
@@ -183,7 +210,7 @@ bool seal_work_is_done(const struct seal_work *work)
 	return atomic_load(&work->done) == work->num;
 }
 
-int sealers_finish(struct sealers *sealers, struct seal_work *work)
+void sealers_finish(struct sealers *sealers, struct seal_work *work)
 {
 	(void)take_jobs(work, sealers->suite);
 	pthread_mutex_lock(&sealers->lock);
@@ -191,9 +218,13 @@ int sealers_finish(struct sealers *sealers, struct seal_work *work)
 	while (work->users > 0)
 		pthread_cond_wait(&sealers->left, &sealers->lock);
 	pthread_mutex_unlock(&sealers->lock);
-	for (size_t i = 0; i < work->num; i++)
-		if (work->jobs[i].err < 0)
-			return work->jobs[i].err;
+}
+
+int seal_jobs_error(const struct seal_job *jobs, size_t num)
+{
+	for (size_t i = 0; i < num; i++)
+		if (jobs[i].err < 0)
+			return jobs[i].err;
 	return 0;
 }
 
@@ -208,7 +239,8 @@ static int run(struct sealers *sealers, enum seal_step step, struct seal_job *jo
 		sealers_start(sealers, &work, step, jobs, num);
 	else
 		set_up(&work, step, jobs, num);
-	return sealers_finish(sealers, &work);
+	sealers_finish(sealers, &work);
+	return seal_jobs_error(jobs, num);
 }
 
 int sealers_prepare(struct sealers *sealers, struct seal_job *jobs, size_t num)

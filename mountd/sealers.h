@@ -1,5 +1,5 @@
 /*
- * Compressing, hashing and sealing many chunks at once, on helper threads and the calling one. The
+ * Compressing, hashing, sealing and opening chunks on helper threads and the calling one. The
  * helpers see nothing but the jobs and have suites of their own, so nothing else needs to be
  * shared or locked.
  *
@@ -11,8 +11,8 @@
  * more. Or, to go on meanwhile:
  *
  *	sealers_start(sealers, &work, step, jobs, num);
- *	seal_work_is_done(&work) some day (the signal given to sealers_new says when to look), or
- *not r = sealers_finish(sealers, &work);     does what is left itself, and waits for the helpers
+ *	seal_work_is_done(&work)            now and then; sealers_new is given a signal
+ *	sealers_finish(sealers, &work);     does what is left, and waits for the helpers
  *
  * work and jobs stay where they are until sealers_finish returned. One thread calls all of this.
  */
@@ -49,14 +49,16 @@ enum seal_step {
 	SEAL_SEAL,
 };
 
+typedef void seal_fn(struct cas_suite *suite, void *job);
+
 struct seal_work {
 	struct seal_work *next; /* in the queue of the helpers */
-	enum seal_step step;
-	struct seal_job *jobs;
-	size_t num;
+	seal_fn *fn;
+	uint8_t *jobs;
+	size_t size, num; /* bytes of a job; jobs */
 	atomic_size_t taken, done;
 	unsigned users; /* helpers that look at it, under the lock of the sealers */
-	bool is_queued;
+	bool is_queued, is_told;
 };
 
 /* suite: of the calling thread. Helpers are started here, by the number of processors; without
@@ -65,12 +67,17 @@ struct seal_work {
 int sealers_new(struct sealers **ret, struct cas_suite *suite, void (*signal)(void *), void *arg);
 void sealers_free(struct sealers *sealers);
 bool sealers_have_helpers(const struct sealers *sealers);
+/* Every helper is at work: on as many processors, nobody should only spin. */
+bool sealers_are_busy(const struct sealers *sealers);
 
 void sealers_start(struct sealers *sealers, struct seal_work *work, enum seal_step step,
 	struct seal_job *jobs, size_t num);
 bool seal_work_is_done(const struct seal_work *work);
+void sealers_finish(struct sealers *sealers, struct seal_work *work);
 /* 0, or the first error of a job. */
-int sealers_finish(struct sealers *sealers, struct seal_work *work);
+int seal_jobs_error(const struct seal_job *jobs, size_t num);
+/* Anything else that needs a suite and touches nothing but its job; the signal is not called. */
+void sealers_start_one(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *job);
 
 int sealers_prepare(struct sealers *sealers, struct seal_job *jobs, size_t num);
 int sealers_seal(struct sealers *sealers, struct seal_job *jobs, size_t num);

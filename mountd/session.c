@@ -18,6 +18,7 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/ops.h"
+#include "mountd/sealers.h"
 #include "mountd/stream.h"
 #include "mountd/unmount.h"
 #include "worker/log.h"
@@ -221,7 +222,9 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
 			process(m, (size_t)n);
 			last = now_ns();
 			/* Who writes this much needs longer for the next than a wake-up takes. */
-			spin_ns = n > LONG_REQUEST ? 0 : SESSION_SPIN_NS;
+			spin_ns = n > LONG_REQUEST || sealers_are_busy(m->sealers)
+					  ? 0
+					  : SESSION_SPIN_NS;
 			stream_poll(m->stream);
 			i++;
 		} else if (n < 0 && errno == EAGAIN) {

@@ -200,8 +200,10 @@ static int publish(struct stream *stream)
 /* 1: stored; 0: goes on; or an error: given up, all stays dirty. */
 static int step(struct stream *stream)
 {
-	int r = sealers_finish(stream->m->sealers, &stream->work);
+	int r;
 
+	sealers_finish(stream->m->sealers, &stream->work);
+	r = seal_jobs_error(stream->run->jobs, stream->run->num_jobs);
 	if (stream->oid == 0)
 		r = -ECANCELED;
 	if (r == 0 && stream->step == STREAM_PREPARE) {

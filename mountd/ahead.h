@@ -1,0 +1,47 @@
+/*
+ * Chunks that a sequential reader will want next, read and opened by the helpers (sealers.h) while
+ * requests are answered. A ring of AHEAD_SLOTS chunks, the oldest gives way; it serves reads of
+ * parts of a chunk as a small cache, too.
+ *
+ * A descriptor given to ahead_start must stay open until ahead_drop, which waits for the helpers.
+ */
+#ifndef BAZIL_MOUNTD_AHEAD_H
+#define BAZIL_MOUNTD_AHEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cas/id.h"
+#include "cas/kdf.h"
+
+struct ahead;
+struct sealers;
+
+#define AHEAD_SLOTS 32
+#define AHEAD_BYTES (1u << 20) /* how far in front of the reader */
+
+/* Where a sealed chunk lies, and what opens it. */
+struct ahead_chunk {
+	struct cas_id id;
+	struct cas_hash h;
+	uint8_t key[CAS_KEY_SIZE];
+	int fd;
+	uint64_t offset;
+	uint32_t len, plain_len;
+};
+
+/* sealers outlive it. -ENOMEM. */
+int ahead_new(struct ahead **ret, struct sealers *sealers);
+void ahead_free(struct ahead *ahead);
+
+bool ahead_has(const struct ahead *ahead, const struct cas_id *id);
+/* No effect when there is no memory. */
+void ahead_start(struct ahead *ahead, const struct ahead_chunk *chunk);
+/* The chunk's bytes, plain_len of them, valid until the next ahead_start; waits for it if a helper
+ * is at it. NULL: not there, or it failed: the caller reads it and learns why. */
+const uint8_t *ahead_find(struct ahead *ahead, const struct cas_id *id, uint32_t plain_len);
+/* Forgets all. */
+void ahead_drop(struct ahead *ahead);
+
+#endif
