@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Our mount against the native file system and gocryptfs, the same work in one run.
+"""Our mount against the native file system, gocryptfs, bindfs and libfuse's passthrough, the same work in one run.
 
-usage: mount.py BINDIR [--quick] [--runs N] [--dir DIR] [--only NAME,...] [--image GIB]
+usage: mount.py BINDIR [--quick] [--runs N] [--dir DIR] [--only NAME,...] [--image GIB] [--size MIB]
 
 Work: sequential write of incompressible data with fsync, reading it cold and warm, untar of a real tree, find and grep cold and
-warm, rm -r, append of 4 KiB with fsync, and single-threaded micro operations a second. Prints a table of medians and the ratios
-ours / native and ours / gocryptfs. What else it does, so that the figures are fair:
+warm, rm -r, git clone and status, append of 4 KiB with fsync, one byte put in front of the big file (what our store grows by), and
+single-threaded micro operations a second. Prints a table of medians, the ratios ours / each other, and the targets; the peak memory
+of our processes after each row. What else it does, so that the figures are fair:
 
 * Everything lies on one file system: with --image (root) a journaled ext4 in a pre-written image on a direct-io loop device; else
   DIR (default /var/tmp), and then the figures of creating files are those of that file system.
@@ -18,6 +19,7 @@ ours / native and ours / gocryptfs. What else it does, so that the figures are f
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -70,10 +72,61 @@ class Gocryptfs:
         subprocess.run(["fusermount3", "-u", self.dir], check=False)
 
 
+class Mirror:
+    """A FUSE file system that shows a directory."""
+
+    def __init__(self, base, _bin):
+        self.base, self.back, self.dir = base, os.path.join(base, self.name + ".back"), os.path.join(base, self.name)
+        os.mkdir(self.back)
+        os.mkdir(self.dir)
+        self.mount()
+
+    def remount(self):
+        sh("fusermount3", "-u", self.dir)
+        self.mount()
+
+    def close(self):
+        subprocess.run(["fusermount3", "-u", self.dir], check=False)
+        shutil.rmtree(self.back, ignore_errors=True)
+
+
+class Bindfs(Mirror):
+    name = "bindfs"
+
+    @staticmethod
+    def is_here():
+        return shutil.which("bindfs")
+
+    def mount(self):
+        sh("bindfs", self.back, self.dir)
+
+
+class Passthrough(Mirror):
+    """libfuse's example, which Debian ships as source. It holds a descriptor for each inode: no tree of more files than
+    RLIMIT_NOFILE."""
+    name = "passthrough"
+    source = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
+
+    @classmethod
+    def is_here(cls):
+        return os.path.exists(cls.source) and shutil.which("cc")
+
+    def mount(self):
+        program = os.path.join(self.base, "passthrough_ll")
+        if not os.path.exists(program):
+            # The example includes libfuse's own config.h.
+            with open(os.path.join(self.base, "config.h"), "w", encoding="ascii") as f:
+                f.write("#define HAVE_COPY_FILE_RANGE 1\n")
+            flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], capture_output=True, check=True, text=True)
+            sh("cc", "-O2", "-w", "-D_GNU_SOURCE", "-I", self.base, "-o", program, self.source, *flags.stdout.split())
+        sh(program, "-o", f"source={self.back},cache=always", self.dir)
+
+
 class Bazil:
     name = "bazil"
 
     def __init__(self, base, bindir):
+        self.base = base
         self.bazil = [os.path.join(bindir, "bazil"), "-data-dir=" + os.path.join(base, "bazil.data")]
         self.dir = os.path.join(base, "bazil")
         os.mkdir(self.dir)
@@ -90,6 +143,12 @@ class Bazil:
     def remount(self):
         sh(*self.bazil, "volume", "unmount", "bench")
         self.mount()
+
+    def stored_bytes(self):
+        """What the arenas hold."""
+        os.sync()
+        store = os.path.join(self.base, "bazil.data", "store")
+        return sum(os.stat(os.path.join(store, n)).st_blocks * 512 for n in os.listdir(store) if n.startswith("arena."))
 
     def memory(self):
         """Peak resident MiB of each process."""
@@ -193,7 +252,17 @@ def fsyncs(where, num):
     return statistics.median(took) * 1000
 
 
-def one_run(fs, base, source, size_mb, num_micro):
+def insert_front(path):
+    """The file with one byte more in front, as an editor saves it."""
+    with open(path, "rb") as old, open(path + ".new", "wb") as new:
+        new.write(b"!")
+        shutil.copyfileobj(old, new, 1 << 20)
+        new.flush()
+        os.fsync(new.fileno())
+    os.rename(path + ".new", path)
+
+
+def one_run(fs, base, source, size_mb, num_micro, peaks):
     found = {}
     where = fs.dir
     big, tree = os.path.join(where, "big"), os.path.join(where, "tree")
@@ -202,14 +271,20 @@ def one_run(fs, base, source, size_mb, num_micro):
         if cold:
             fs.remount()
             drop_caches()
-        else:
-            settle(base)
+        settle(base)
         found[name] = timed(lambda: sh(*argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        if isinstance(fs, Bazil):
+            for role, mib in fs.memory().items():
+                peaks.setdefault(name, {})[role] = max(mib, peaks.get(name, {}).get(role, 0))
 
     step("write+fsync", "dd", f"if={source}/random", f"of={big}", "bs=1M", "conv=fsync")
     step("read cold", "dd", f"if={big}", "of=/dev/null", "bs=1M", cold=True)
     step("read warm", "dd", f"if={big}", "of=/dev/null", "bs=1M")
     sh("cmp", big, f"{source}/random")
+    before = fs.stored_bytes() if isinstance(fs, Bazil) else 0
+    settle(base)
+    found["insert 1 byte"] = timed(lambda: insert_front(big))
+    found["  stored MiB"] = (fs.stored_bytes() - before) / 1048576 if isinstance(fs, Bazil) else size_mb
     os.unlink(big)
     os.mkdir(tree)
     step("untar", "tar", "xf", f"{source}/tree.tar", "-C", tree)
@@ -218,6 +293,12 @@ def one_run(fs, base, source, size_mb, num_micro):
     step("grep cold", "bash", "-c", f"grep -r no-such-string-anywhere {tree} || true", cold=True)
     step("grep warm", "bash", "-c", f"grep -r no-such-string-anywhere {tree} || true")
     step("rm -r", "rm", "-r", tree)
+    if os.path.isdir(f"{source}/repository"):
+        clone = os.path.join(where, "clone")
+        step("git clone", "git", "clone", "-q", "--no-hardlinks", f"{source}/repository", clone)
+        step("git status", "git", "-C", clone, "status", "--short")
+        step("git status warm", "git", "-C", clone, "status", "--short")
+        sh("rm", "-r", clone)
     settle(base)
     found["append+fsync ms"] = fsyncs(where, 200)
     os.unlink(os.path.join(where, "appended"))
@@ -237,17 +318,49 @@ def make_image(base, gib):
     return loop, mnt
 
 
+# other: our time may be so many times the other's.
+TARGETS = {
+    "write+fsync": ("gocryptfs", 1 / 1.5), "read cold": ("passthrough", 1.2), "read warm": ("native", 2), "untar": ("gocryptfs", 0.4),
+    "find cold": ("native", 2), "find warm": ("native", 1.5), "grep cold": ("passthrough", 1), "grep warm": ("native", 2),
+    "rm -r": ("passthrough", 1.2), "git clone": ("gocryptfs", 0.4), "git status warm": ("native", 2), "append+fsync ms": ("native", 2),
+}
+
+
+def target(what, row):
+    other, most = TARGETS.get(what, (None, 0))
+    if not other or "bazil" not in row:
+        return ""
+    if not row.get(other):
+        return f"<= {other} x {most:.2f}: not measured"
+    return f"<= {other} x {most:.2f}: " + ("reached" if row["bazil"] <= row[other] * most else "MISSED")
+
+
+def make_repository(source):
+    """A repository of the tree, with a history of one commit."""
+    repository = f"{source}/repository"
+    os.mkdir(repository)
+    sh("tar", "xf", f"{source}/tree.tar", "-C", repository)
+    git = ["git", "-C", repository, "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0"]
+    sh("git", "init", "-q", repository)
+    sh(*git, "add", "-A")
+    sh(*git, "commit", "-q", "-m", "tree")
+    for name in os.listdir(repository):
+        if name != ".git":
+            shutil.rmtree(os.path.join(repository, name))
+
+
 def table(results, names):
     def median(name, what):
         return statistics.median(r[what] for r in results[name]) if results.get(name) else None
-    print(f"{'':22}" + "".join(f"{n:>12}" for n in names) + f"{'/native':>10}{'/gocryptfs':>12}")
+    others = [n for n in names if n != "bazil"] if "bazil" in names else []
+    print(f"{'':22}" + "".join(f"{n:>12}" for n in names) + "".join(f"{'/' + n:>13}" for n in others) + "  target")
     for what in results[names[0]][0]:
         row = {n: median(n, what) for n in names}
         line = f"{what:22}" + "".join(f"{row[n]:12.3f}" if row[n] < 1000 else f"{row[n]:12.0f}" for n in names)
         ours = row.get("bazil")
-        for other, width in (("native", 10), ("gocryptfs", 12)):
-            line += f"{ours / row[other]:{width}.2f}" if ours and row.get(other) else " " * width
-        print(line)
+        for other in others:
+            line += f"{ours / row[other]:13.2f}" if ours and row.get(other) else " " * 13
+        print(line + "  " + target(what, row))
     print("times in seconds unless said; a ratio of times below 1 and of ops/s above 1 is in our favour")
 
 
@@ -257,7 +370,8 @@ def main():
     p.add_argument("--quick", action="store_true")
     p.add_argument("--runs", type=int, default=3)
     p.add_argument("--dir", default="/var/tmp")
-    p.add_argument("--only", default="native,gocryptfs,bazil")
+    p.add_argument("--only", default="native,passthrough,bindfs,gocryptfs,bazil")
+    p.add_argument("--size", type=int, default=0, help="MiB of the big file")
     p.add_argument("--image", type=int, default=0)
     args = p.parse_args()
     bindir = os.path.abspath(args.bindir)
@@ -265,7 +379,8 @@ def main():
     source = tempfile.mkdtemp(prefix="bazil-bench.", dir="/dev/shm")
     size_mb, num_micro = (256, 2000) if args.quick else (2048, 20000)
     work, loop = base, None
-    results, names = {}, []
+    results, names, peaks = {}, [], {}
+    size_mb = args.size or size_mb
     try:
         if args.image:
             loop, work = make_image(base, args.image)
@@ -276,13 +391,19 @@ def main():
         num = subprocess.run(["tar", "tf", f"{source}/tree.tar"], capture_output=True, check=True).stdout.count(b"\n")
         print(f"{size_mb} MiB random; tree of {num} entries, {os.path.getsize(source + '/tree.tar') >> 20} MiB; "
               f"on {'ext4 image' if args.image else args.dir}; {args.runs} runs, medians; {'cold is cold' if ROOT else 'not root: cold is warm'}")
-        for cls in (Native, Gocryptfs, Bazil):
-            if cls.name not in args.only.split(",") or (cls is Gocryptfs and not shutil.which("gocryptfs")):
+        if shutil.which("git"):
+            make_repository(source)
+        for cls in (Native, Passthrough, Bindfs, Gocryptfs, Bazil):
+            if cls.name not in args.only.split(",") or (cls is Gocryptfs and not shutil.which("gocryptfs")) or (
+                    issubclass(cls, Mirror) and not cls.is_here()):
+                continue
+            if cls is Passthrough and num + 64 > resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
+                print("passthrough: the tree has more files than it may open; left out (--quick has fewer)")
                 continue
             names.append(cls.name)
             fs = cls(work, bindir)
             try:
-                results[cls.name] = [one_run(fs, work, source, size_mb, num_micro) for _ in range(args.runs)]
+                results[cls.name] = [one_run(fs, work, source, size_mb, num_micro, peaks) for _ in range(args.runs)]
                 if cls is Bazil:
                     memory = fs.memory()
             finally:
@@ -290,6 +411,8 @@ def main():
         table(results, names)
         if "bazil" in names:
             print("peak memory, MiB:", ", ".join(f"{k} {v}" for k, v in sorted(memory.items())))
+            for what, found in peaks.items():
+                print(f"  {what:20}", ", ".join(f"{k} {v}" for k, v in sorted(found.items())))
     finally:
         if loop:
             subprocess.run(["umount", work], check=False)
