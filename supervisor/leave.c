@@ -212,12 +212,15 @@ bool mount_child_died(struct mount *m)
 {
 	struct supervisor *s = m->supervisor;
 	const double now = ev_now(s->loop);
+	/* Who is killed from outside is not ill: it takes more of that to give up. */
+	const size_t num = m->child.is_fault ? MOUNT_FAULT_WEIGHT : 1;
 
-	memmove(m->deaths, m->deaths + 1, sizeof(m->deaths) - sizeof(m->deaths[0]));
-	m->deaths[MOUNT_DEATHS_MAX - 1] = now;
+	memmove(m->deaths, m->deaths + num, sizeof(m->deaths) - num * sizeof(m->deaths[0]));
+	for (size_t i = 0; i < num; i++)
+		m->deaths[MOUNT_DEATHS_MAX - 1 - i] = now;
 	if (m->deaths[0] == 0 || now - m->deaths[0] > DEATH_SECONDS)
 		return false;
-	log_error("mountd died %d times in %.0f seconds: its mount is taken down", MOUNT_DEATHS_MAX,
+	log_error("mountd died again and again within %.0f seconds: its mount is taken down",
 		DEATH_SECONDS);
 	mount_set_failure(m, "its mountd died again and again: see the server's log");
 	m->child.state = CHILD_STOPPED;

@@ -7,8 +7,9 @@
  *
  * The supervisor keeps, and never maps or reads: the kernel's connection, the memory of the session
  * and of dirty files, and the ring to stored. A mountd that dies is replaced and given all of them
- * again: open files stay open and calls wait. When it dies 5 times in 30 seconds the mount is taken
- * down, so that programs get errors instead of waiting for ever.
+ * again: open files stay open and calls wait. When it dies 5 times in 30 seconds by its own fault,
+ * or is killed 20 times, the mount is taken down, so that programs get errors instead of waiting
+ * for ever.
  */
 #ifndef BAZIL_SUPERVISOR_MOUNTS_H
 #define BAZIL_SUPERVISOR_MOUNTS_H
@@ -26,7 +27,8 @@ struct supervisor;
 #define MOUNT_READ_ONLY	  1u
 #define MOUNT_ALLOW_OTHER 2u
 
-#define MOUNT_DEATHS_MAX 5
+#define MOUNT_DEATHS_MAX   20
+#define MOUNT_FAULT_WEIGHT 4 /* a death by its own fault is worth so many kills from outside */
 
 enum mount_state { MOUNT_ASKING, MOUNT_ATTACHING, MOUNT_STARTING, MOUNT_MOUNTED, MOUNT_LEAVING };
 
