@@ -35,7 +35,8 @@ struct cli {
 	const char *keep_all; /* -keep-all=TIME, -hourly=N and so on, or NULL */
 	const char *hourly, *daily, *weekly, *monthly;
 	bool dry_run;
-	const char *rate; /* -rate=N, or NULL */
+	const char *rate;	/* -rate=N, or NULL */
+	const char *arena_size; /* -arena-size=SIZE, or NULL */
 	bool json;
 	bool human; /* -h */
 	bool force;
@@ -89,6 +90,8 @@ int cli_scrub(struct cli *);
 int cli_scrub_status(struct cli *);
 int cli_scrub_stop(struct cli *);
 int cli_gc(struct cli *);
+int cli_store_status(struct cli *);
+int cli_store_rebuild(struct cli *);
 int cli_peer_add(struct cli *);
 int cli_peer_list(struct cli *);
 int cli_peer_remove(struct cli *);

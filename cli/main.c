@@ -16,7 +16,7 @@
 #include "cli/print.h"
 
 static const struct cli_command commands[] = {
-	{ "create", "", "make this node's data directory", 0, 0, 0, cli_create },
+	{ "create", "", "make this node's data directory", 0, 0, TAKES_ARENA_SIZE, cli_create },
 	{ "version", "", "print the version", 0, 0, 0, cli_version },
 	{ "pubkey", "", "print this node's public key", 0, 0, 0, cli_pubkey },
 	{ "debug pubkey", "", "the same, as first called", 0, 0, 0, cli_pubkey },
@@ -75,6 +75,9 @@ static const struct cli_command commands[] = {
 	{ "scrub stop", "", "end it; it goes on there the next time", 0, 0, 0, cli_scrub_stop },
 	{ "gc", "", "free what no file and no history needs", 0, 0, TAKES_DRY_RUN | TAKES_NOW,
 		cli_gc },
+	{ "store status", "", "what the store is made of", 0, 0, 0, cli_store_status },
+	{ "store rebuild-index", "", "make the index of the store anew", 0, 0, TAKES_FORCE,
+		cli_store_rebuild },
 	{ "peer add", "KEY", "introduce a peer by its public key", 1, 1, TAKES_NAME, cli_peer_add },
 	{ "peer list", "", "peers, addresses and permissions", 0, 0, 0, cli_peer_list },
 	{ "peer remove", "PEER", "forget a peer and its permissions", 1, 1, 0, cli_peer_remove },

@@ -56,6 +56,8 @@ static const struct option options[] = {
 		"-now             without the grace time of an hour" },
 	{ "h", TAKES_HUMAN, offsetof(struct cli, human), false,
 		"-h               sizes as 1.5 MiB" },
+	{ "arena-size", TAKES_ARENA_SIZE, offsetof(struct cli, arena_size), true,
+		"-arena-size=SIZE size of the files of the store: 256M (default: 1G)" },
 	{ "rate", TAKES_RATE, offsetof(struct cli, rate), true,
 		"-rate=N          MiB a second at most" },
 	{ "background", TAKES_BACKGROUND, offsetof(struct cli, background), false,

@@ -29,6 +29,7 @@ enum cli_takes {
 	TAKES_BACKGROUND = 1 << 14,
 	TAKES_RETENTION = 1 << 20,
 	TAKES_NOW = 1 << 15,
+	TAKES_ARENA_SIZE = 1 << 21,
 };
 
 struct cli_command {

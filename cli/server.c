@@ -18,26 +18,60 @@
 #include "ipc/chan.h"
 #include "ipc/ctl.gen.h"
 
+/* Smaller ones would be too many open files, larger ones the format does not have. */
+#define ARENA_MIN (UINT64_C(4) << 20)
+#define ARENA_MAX (UINT64_C(2) << 30)
+
 /* Becomes the supervisor, which says itself what goes wrong. */
-static int exec_supervisor(struct cli *cli, const char *mode)
+static int exec_supervisor(struct cli *cli, const char *mode, const char *option)
 {
 	const char *program = cli_program("bazil-supervisor");
-	char dir[4096 + 32], port[64];
+	char dir[4096 + 32];
 
 	snprintf(dir, sizeof(dir), "--data-dir=%s", cli->data_dir);
-	snprintf(port, sizeof(port), "--port=%s", cli->port ? cli->port : "");
-	execl(program, program, dir, mode, cli->port ? port : NULL, (char *)NULL);
+	execl(program, program, dir, mode, option, (char *)NULL);
 	return cli_error("%s: %s: is bazil installed completely?", program, strerror(errno));
+}
+
+/* "256M": bytes, or with K, M or G as powers of 1024. */
+static int parse_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMG";
+	const char *unit;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	if (errno || *ret > UINT64_MAX >> 30)
+		return -EINVAL;
+	unit = *end ? strchr(units, *end) : NULL;
+	if (unit) {
+		*ret <<= 10 * (unit - units + 1);
+		end++;
+	}
+	return *end ? -EINVAL : 0;
 }
 
 int cli_create(struct cli *cli)
 {
-	return exec_supervisor(cli, "--create");
+	char option[64];
+	uint64_t size;
+
+	if (!cli->arena_size)
+		return exec_supervisor(cli, "--create", NULL);
+	if (parse_size(cli->arena_size, &size) < 0 || size < ARENA_MIN || size > ARENA_MAX) {
+		cli_error("create: -arena-size=%s: give a size from 4M to 2G", cli->arena_size);
+		return CLI_USAGE;
+	}
+	snprintf(option, sizeof(option), "--arena-size=%" PRIu64, size);
+	return exec_supervisor(cli, "--create", option);
 }
 
 int cli_server_run(struct cli *cli)
 {
-	char *end;
+	char *end, option[32];
 
 	if (cli->port) {
 		unsigned long port = strtoul(cli->port, &end, 10);
@@ -46,8 +80,9 @@ int cli_server_run(struct cli *cli)
 			cli_error("server run: -port=%s: not a port: 1 to 65535", cli->port);
 			return CLI_USAGE;
 		}
+		snprintf(option, sizeof(option), "--port=%lu", port);
 	}
-	return exec_supervisor(cli, "--run");
+	return exec_supervisor(cli, "--run", cli->port ? option : NULL);
 }
 
 int cli_version(struct cli *cli)

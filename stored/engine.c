@@ -516,5 +516,7 @@ int engine_stat(struct engine *engine, struct engine_stat *ret)
 		ret->arena_bytes += engine->arenas.list[i].size;
 	}
 	ret->was_rebuilt = engine->was_rebuilt;
+	ret->arena_size = engine->arenas.arena_size;
+	ret->reserve = engine->reserve_fd >= 0 ? engine->options.reserve_size : 0;
 	return engine->io->fstatvfs(engine->io->ctx, engine->options.dir_fd, &ret->fs);
 }

@@ -55,17 +55,21 @@ struct engine_options {
 	bool create;		   /* make a new store; -EEXIST if there is one */
 	bool threads;		   /* may make threads for what takes long; else it is done in
 				      engine_tick */
-	bool rebuild;		   /* forget the index and make it anew from the arenas */
-	uint64_t arena_size;	   /* 0: as store/format says, 1 GiB */
-	uint32_t part_size;	   /* of what a pull changes, in one frame; 0: 4 MiB */
-	uint64_t map_size;	   /* 0: 1 TiB */
-	uint64_t reserve_size;	   /* 0: 64 MiB; ~0: none */
-	uint64_t shrink_size;	   /* 0: 64 MiB; a smaller index is not compacted */
+	bool rebuild;	       /* forget the index and make it anew from the arenas; an opening that
+				  does not get to its end is followed by one that does so too */
+	uint64_t arena_size;   /* 0: as store/format says, 1 GiB */
+	uint32_t part_size;    /* of what a pull changes, in one frame; 0: 4 MiB */
+	uint64_t map_size;     /* 0: 1 TiB */
+	uint64_t reserve_size; /* 0: 64 MiB; ~0: none */
+	uint64_t shrink_size;  /* 0: 64 MiB; a smaller index is not compacted */
 	uint64_t checkpoint_bytes; /* 0: 256 MiB of log, or */
 	uint64_t checkpoint_ops;   /* 0: 200000 changes, or */
 	uint32_t checkpoint_ms;	   /* 0: 5000 ms after the last one */
 	void (*wake)(void *arg);   /* see engine_sync_start; NULL: nobody */
 	void *wake_arg;
+	/* While opening takes long: bytes of the arenas; NULL: nobody wants to know. */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *progress_arg;
 	void (*log)(void *arg, int level, const char *text); /* level as syslog(3) */
 	void *log_arg;
 };
@@ -110,6 +114,8 @@ struct engine_stat {
 	uint32_t arenas, sealed;
 	uint64_t arena_bytes; /* of frames; holes included */
 	bool was_rebuilt;     /* the index, when it was opened */
+	uint64_t arena_size;
+	uint64_t reserve; /* bytes kept for deleting on a full disk */
 	struct statvfs fs;
 };
 int engine_stat(struct engine *engine, struct engine_stat *ret);

@@ -8,6 +8,7 @@
 #define BAZIL_STORED_ENGINE_STATE_H
 
 #include "stored/arena.h"
+#include "stored/census.h"
 #include "stored/db.h"
 #include "stored/digest.h"
 #include "stored/element.h"
@@ -15,6 +16,8 @@
 #include "stored/format.h"
 #include "stored/retention.h"
 #include "tree/merge.h"
+
+#define ENGINE_RANGES_MAX 64
 
 struct gc;
 struct pull;
@@ -76,6 +79,9 @@ struct engine {
 	bool is_old;	  /* the format was of an earlier version when it was opened */
 	bool is_broken;	  /* only closing is left */
 	uint64_t num_damaged;
+	struct census_range ranges[ENGINE_RANGES_MAX]; /* known to be damaged */
+	size_t num_ranges;
+	uint64_t told_at, num_replayed; /* ns, the last progress of opening; frames */
 	struct serve *serves;
 	struct gc *gc; /* NULL: no collection runs */
 	uint64_t next_handle;
@@ -126,6 +132,9 @@ void engine_log(struct engine *engine, int level, const char *fmt, ...)
 /* Sets engine_error's text and returns err. */
 int engine_fail(struct engine *engine, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* stored/census.c */
+void engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uint64_t to);
 
 /* At least len bytes of scratch. */
 int scratch_grow(uint8_t **buf, size_t *cap, size_t len);

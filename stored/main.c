@@ -191,6 +191,12 @@ static void edge(void *self, struct ipc_call *call, const struct work_edge *req)
 		work_edge_reply(call, &(struct work_edge_reply){ 0 });
 }
 
+/* Opening takes long. Sent at once: the loop does not turn meanwhile. */
+static void progress(void *arg, uint64_t done, uint64_t total)
+{
+	ipc_call_progress(arg, done, total, "");
+}
+
 /* In the thread that made something durable: the loop turns, and looks. */
 static void wake(void *arg)
 {
@@ -206,6 +212,10 @@ static void begin(void *self, struct ipc_call *call, const struct work_begin *re
 		.dir_fd = WORKER_DIR_FD,
 		.path = ".",
 		.create = req->create,
+		.arena_size = req->arena_size,
+		.rebuild = req->rebuild,
+		.progress = progress,
+		.progress_arg = call,
 		.threads = true,
 		.wake = wake,
 		.wake_arg = stored,

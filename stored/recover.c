@@ -12,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COMMIT_EVERY 200000 /* changes, while replaying a long log */
+#define COMMIT_EVERY   200000 /* changes, while replaying a long log */
+#define PROGRESS_EVERY 256    /* frames between two looks at the clock */
+#define PROGRESS_NS    UINT64_C(100000000)
 
 static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail)
 {
@@ -24,6 +26,7 @@ static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to,
 		return;
 	}
 	engine->num_damaged++;
+	engine_note_range(engine, arena, from, to);
 	engine_log(engine, 3, "store: arena %u: bytes %llu to %llu are damaged and were skipped",
 		arena, (unsigned long long)from, (unsigned long long)to);
 }
@@ -105,12 +108,28 @@ static int replay_commit(struct engine *engine, struct place next)
 	return r;
 }
 
+/* Bytes of the arenas before this place, of all there are. */
+static void tell_progress(struct engine *engine, struct place at)
+{
+	const struct arenas *a = &engine->arenas;
+	uint64_t now = engine->io->now(engine->io->ctx), done = at.offset;
+
+	if (now - engine->told_at < PROGRESS_NS)
+		return;
+	engine->told_at = now;
+	for (size_t i = 0; i < a->num && a->list[i].number < at.arena; i++)
+		done += a->list[i].size;
+	engine->options.progress(engine->options.progress_arg, done, arenas_size(a));
+}
+
 static int replay_frame(void *arg, const struct frame_view *frame)
 {
 	struct engine *engine = arg;
 	struct place next = frame->place;
 	int r = 0;
 
+	if (engine->options.progress && engine->num_replayed++ % PROGRESS_EVERY == 0)
+		tell_progress(engine, frame->place);
 	switch (frame->type) {
 	case FRAME_OBJECT:
 		engine->ops++;
@@ -397,8 +416,14 @@ int recover_distrust(struct engine *engine)
 
 static int rebuild(struct engine *engine)
 {
-	int r = remove_index(engine);
+	int r = 0;
 
+	/* Half an index is one that opens well: what was asked for is asked for until it is done.
+	 */
+	if (engine->options.rebuild)
+		r = recover_distrust(engine);
+	if (r == 0)
+		r = remove_index(engine);
 	engine->was_rebuilt = true;
 	return r < 0 ? r : open_and_replay(engine);
 }
@@ -406,7 +431,7 @@ static int rebuild(struct engine *engine)
 int recover_index(struct engine *engine)
 {
 	bool is_hopeless = opening_begin(engine) || has_file(engine, "faults", ATTEMPTS_MAX);
-	bool is_asked = has_file(engine, "rebuild", 0);
+	bool is_asked = engine->options.rebuild || has_file(engine, "rebuild", 0);
 	int r;
 
 	if (is_asked)
@@ -417,7 +442,7 @@ int recover_index(struct engine *engine)
 			"the "
 			"arenas",
 			ATTEMPTS_MAX);
-	if (is_hopeless || is_asked || engine->options.rebuild || engine->options.create)
+	if (is_hopeless || is_asked || engine->options.create)
 		return rebuild(engine);
 	r = open_and_replay(engine);
 	if (r != -EUCLEAN && r != -EINVAL)

@@ -172,8 +172,10 @@ int scrub_step(struct engine *engine, struct scrub *scrub, uint64_t max)
 		const struct range *range = &walk->ranges[i];
 
 		r = note_range(walk, range, &scrub->damaged);
-		if (scrub->damaged == before)
+		if (scrub->damaged == before) {
 			scrub->lost_bytes += range->to - range->from;
+			engine_note_range(engine, range->arena, range->from, range->to);
+		}
 	}
 	free(walk);
 	if (more == 0) {

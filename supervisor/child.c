@@ -15,6 +15,7 @@
 #include "supervisor/control.h"
 #include "supervisor/edges.h"
 #include "supervisor/mounts.h"
+#include "supervisor/rebuild.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/watchdog.h"
 #include "worker/log.h"
@@ -34,8 +35,9 @@ const char *child_state_name(const struct child *c)
 {
 	switch (c->state) {
 	case CHILD_STOPPED:
-	case CHILD_STOPPING:
 		return "stopped";
+	case CHILD_STOPPING:
+		return c->is_renewed ? "starting" : "stopped";
 	case CHILD_STARTING:
 	case CHILD_BEGINNING:
 		return "starting";
@@ -133,15 +135,25 @@ static void died(struct child *c, const char *how)
 {
 	struct supervisor *s = c->supervisor;
 	/* A start that has failed is not tried again: its one reason was said. */
-	const bool stopping =
-		c->state == CHILD_STOPPING || s->failed || (c->mount && mount_is_over(c->mount));
+	const bool renewed = c->is_renewed;
+	const bool stopping = (c->state == CHILD_STOPPING && !renewed) || s->failed ||
+			      (c->mount && mount_is_over(c->mount));
 
-	snprintf(c->last_death, sizeof(c->last_death), "%s", how);
+	c->is_renewed = false;
+	if (!renewed) {
+		snprintf(c->last_death, sizeof(c->last_death), "%s", how);
+		rebuild_died(c);
+	}
 	edges_renew(s, c);
 	if (stopping) {
 		c->state = CHILD_STOPPED;
 		if (c->mount)
 			mount_child_stopped(c->mount);
+		return;
+	}
+	if (renewed) {
+		c->state = CHILD_BACKING_OFF;
+		child_set_timer(c, 0.);
 		return;
 	}
 	if (ev_now(s->loop) - c->started > LIVED_SECONDS)
@@ -223,6 +235,7 @@ static void start_process(struct child *c)
 	c->last_line[0] = '\0';
 	c->line_len = 0;
 	c->is_other_build = c->is_fault = false;
+	c->begun = c->to_begin = 0;
 	child_set_timer(c, READY_SECONDS);
 	r = try_start(c);
 	if (r == 0)
@@ -268,6 +281,7 @@ void child_stop(struct child *c)
 {
 	const enum child_state before = c->state;
 
+	c->is_renewed = false;
 	if (before == CHILD_STOPPED || before == CHILD_STOPPING)
 		return;
 	c->state = CHILD_STOPPING;
@@ -284,6 +298,21 @@ void child_stop(struct child *c)
 	if (before == CHILD_STARTING || !c->work ||
 		work_stop(c->work, &(struct work_stop){ 0 }, stop_done, c) < 0)
 		child_kill(c, NULL);
+}
+
+void child_renew(struct child *c)
+{
+	const enum child_state before = c->state;
+
+	if (before == CHILD_STOPPED) {
+		child_start(c);
+	} else if (before == CHILD_RUNNING || before == CHILD_BEGINNING) {
+		child_stop(c);
+		c->is_renewed = true;
+		/* It opens what it should not: there is nothing to be finished. */
+		if (before == CHILD_BEGINNING)
+			child_kill(c, NULL);
+	}
 }
 
 void child_release(struct child *c)

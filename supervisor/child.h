@@ -49,10 +49,13 @@ struct child {
 	int ctl_fd;	      /* its end of that, until it is handed over */
 	struct held *held;    /* requests for it, control.h */
 	unsigned restarts, failures, hangs;
-	double asked; /* watchdog.h: when, what is not answered yet; 0 */
+	uint64_t begun, to_begin; /* how far work_begin is; 0: it did not say */
+	double told;		  /* when the log was last told */
+	double asked;		  /* watchdog.h: when, what is not answered yet; 0 */
 	bool is_other_build;
 	bool is_fault;	 /* this death is not a mere SIGKILL from outside */
 	unsigned faults; /* such deaths, one after the other */
+	bool is_renewed; /* it is stopping to be started again */
 	double started;	 /* ev_now() */
 	uint32_t layers, landlock_abi;
 	char missing[400];
@@ -70,6 +73,9 @@ void child_start(struct child *c);
 
 /* Asks it to finish and kills it after 10 seconds; STOPPED comes from the loop, or at once. */
 void child_stop(struct child *c);
+
+/* Asks it to finish, or kills it, and starts it again: that is no death. */
+void child_renew(struct child *c);
 
 /* SIGKILL now. Its death is dealt with from the loop. why: for the status. */
 void child_kill(struct child *c, const char *why);

@@ -12,6 +12,7 @@
 #include "supervisor/edges.h"
 #include "supervisor/mounts.h"
 #include "supervisor/peers.h"
+#include "supervisor/rebuild.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/upgrade.h"
 #include "supervisor/verify.h"
@@ -20,6 +21,7 @@
 #include "worker/scope.h"
 
 #define CLOSED_SECONDS 10.0
+#define TELL_SECONDS   10.0
 /* Another worker of a killed supervisor may still be finishing and hold its directory. */
 #define BUSY_SECONDS   15.0
 
@@ -59,16 +61,36 @@ static void begin_done(void *arg, int err, const struct work_begin_reply *reply)
 		return;
 	if (!err) {
 		now_running(c);
+		rebuild_done(c, 0, NULL);
 		return;
 	}
 	if (err == -ECONNRESET)
 		return; /* its death says more */
 	why = *ipc_chan_error(c->work) ? ipc_chan_error(c->work) : strerror(-err);
+	rebuild_done(c, err, why);
 	if (s->starting && !(err == -EBUSY && ev_now(s->loop) - s->dir.opened < BUSY_SECONDS))
 		supervisor_fail(s, "%s", why);
 	else
 		log_error("%s: %s", c->role->name, why);
 	child_kill(c, why);
+}
+
+/* Of work_begin: nothing else takes that long. */
+static void on_progress(void *arg, uint64_t serial, uint64_t done, uint64_t total, const char *text)
+{
+	struct child *c = arg;
+	const double now = ev_now(c->supervisor->loop);
+
+	c->begun = done;
+	c->to_begin = total;
+	if (c->told == 0 || c->told < c->started)
+		c->told = now;
+	if (now - c->told >= TELL_SECONDS && total > 0) {
+		c->told = now;
+		log_info("%s: %u %% of what it reads before it can serve", c->role->name,
+			(unsigned)(done * 100 / total));
+	}
+	rebuild_progress(c, done, total);
 }
 
 static void begin(struct child *c)
@@ -80,6 +102,9 @@ static void begin(struct child *c)
 		.ring_out = -1,
 		.role = "supervisor",
 		.sharing = "" };
+	const struct work_begin msg = {
+		.create = s->create, .arena_size = s->arena_size, .rebuild = rebuild_take(c)
+	};
 
 	c->state = CHILD_BEGINNING;
 	/* What is begun may take its time: a store that recovers. Only its death ends it. */
@@ -89,7 +114,7 @@ static void begin(struct child *c)
 		close(TAKE_FD(c->ctl_fd));
 	}
 	edges_hand(s, c);
-	if (work_begin(c->work, &(struct work_begin){ .create = s->create }, begin_done, c) < 0)
+	if (work_begin(c->work, &msg, begin_done, c) < 0)
 		child_kill(c, "work_begin could not be sent");
 }
 
@@ -187,6 +212,8 @@ int child_open_channels(struct child *c, int *ret_work_fd)
 		return r;
 	*ret_work_fd = fds[1];
 	r = ipc_chan_open(&c->work, loop, fds[0], &work_client_service, c, work_closed);
+	if (r == 0)
+		ipc_chan_on_progress(c->work, on_progress, c);
 	if (r < 0 || !c->role->serves_ctl)
 		return r;
 	r = ipc_pair(fds);

@@ -53,8 +53,14 @@ static void unhold(struct held *h)
 
 static void fail_away(struct ipc_call *call, const struct child *c)
 {
-	ipc_call_fail(call, -EAGAIN, "server: %s does not run at the moment (%s): try again soon",
-		c->role->name, *c->last_death ? c->last_death : "it is starting");
+	if (c->to_begin > 0 && c->state == CHILD_BEGINNING)
+		ipc_call_fail(call, -EAGAIN,
+			"server: %s is reading what is stored, %u %% so far: try again soon",
+			c->role->name, (unsigned)(c->begun * 100 / c->to_begin));
+	else
+		ipc_call_fail(call, -EAGAIN,
+			"server: %s does not run at the moment (%s): try again soon", c->role->name,
+			*c->last_death ? c->last_death : "it is starting");
 }
 
 static void hold_timeout(struct ev_loop *loop, struct ev_timer *w, int events)

@@ -2,7 +2,7 @@
  * bazil-supervisor: starts the workers, connects them, restarts what dies, relays what bazil(1)
  * asks.
  *
- *   --data-dir=PATH --create           makes a data directory, then ends
+ *   --data-dir=PATH --create [--arena-size=BYTES]  makes a data directory, then ends
  *   --data-dir=PATH --run [--port=N]   the server, in the foreground
  *   --data-dir=PATH --once             serves the client on fd 3, with the workers that it needs
  *
@@ -41,6 +41,7 @@ struct options {
 	const char *data_dir;
 	enum { MODE_NONE, MODE_CREATE, MODE_RUN, MODE_ONCE } mode;
 	unsigned port;
+	uint64_t arena_size;
 };
 
 int supervisor_error(const char *fmt, ...)
@@ -235,6 +236,7 @@ static int create(struct supervisor *s, const struct options *o)
 	if (datadir_create(&s->dir, o->data_dir) < 0)
 		return 1;
 	s->create = true;
+	s->arena_size = o->arena_size;
 	child_start(&s->children[ROLE_KEYD]);
 	child_start(&s->children[ROLE_STORED]);
 	done = supervisor_wait(s, is_running, &s->children[ROLE_KEYD], 120.) &&
@@ -273,7 +275,7 @@ static int parse(int argc, char **argv, struct options *o)
 	static const struct option longs[] = { { "data-dir", required_argument, NULL, 'd' },
 		{ "create", no_argument, NULL, 'c' }, { "run", no_argument, NULL, 'r' },
 		{ "once", no_argument, NULL, 'o' }, { "port", required_argument, NULL, 'p' },
-		{ NULL, 0, NULL, 0 } };
+		{ "arena-size", required_argument, NULL, 'a' }, { NULL, 0, NULL, 0 } };
 	int c;
 
 	*o = (struct options){ .mode = MODE_NONE };
@@ -288,6 +290,8 @@ static int parse(int argc, char **argv, struct options *o)
 			o->mode = MODE_ONCE;
 		else if (c == 'p')
 			o->port = strtoul(optarg, NULL, 10);
+		else if (c == 'a')
+			o->arena_size = strtoull(optarg, NULL, 10);
 		else
 			return -EINVAL;
 	}

@@ -17,6 +17,7 @@
 
 #include "supervisor/child.h"
 #include "supervisor/datadir.h"
+#include "supervisor/rebuild.h"
 #include "supervisor/topology.h"
 
 struct client;
@@ -44,6 +45,8 @@ struct supervisor {
 	double patience;	  /* watchdog.h: ours, of the workers */
 
 	bool create;			 /* work_begin makes new stores */
+	uint64_t arena_size;		 /* of a new store; 0: the default */
+	struct rebuild rebuild;		 /* rebuild.h */
 	bool once;			 /* serves one client without a network or mounts */
 	bool starting;			 /* the first start: who cannot begin now ends the server */
 	bool failed;			 /* and said why */
