@@ -197,6 +197,7 @@ void object_holes_end(struct engine *engine)
 		if (hole->len == 0)
 			continue;
 		engine->num_damaged++;
+		engine_note_range(engine, hole->arena, hole->offset, hole->offset + hole->len);
 		engine_log(engine, 3, "store: arena %u: the object at %llu is damaged", hole->arena,
 			(unsigned long long)hole->offset);
 	}

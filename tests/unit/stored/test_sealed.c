@@ -1,6 +1,7 @@
 #include "rig.h"
 
 #include "stored/arena.h"
+#include "stored/census.h"
 #include "stored/engine_state.h"
 #include "stored/object.h"
 #include "stored/recover.h"
@@ -532,6 +533,103 @@ static void sealed__other_holes_are_damage(void **state)
 	rig_free(&rig);
 }
 
+static void census_of(struct rig *rig, struct census *ret)
+{
+	int r;
+
+	assert_int_equal(census_begin(rig->engine, ret), 0);
+	do
+		r = census_step(rig->engine, ret, 7);
+	while (r == 1);
+	assert_int_equal(r, 0);
+}
+
+static void sealed__a_census_counts_every_object_once(void **state)
+{
+	static uint8_t ids[OBJECTS][32];
+	struct census census;
+	struct rig rig = { 0 };
+	uint64_t live = 0, objects = 0, dead = 0;
+
+	store_fill(&rig, ids);
+	store_seal(&rig);
+	free_some(&rig, ids, true);
+	census_of(&rig, &census);
+	assert_int_equal(census.num, rig.engine->arenas.num);
+	for (size_t i = 0; i < census.num; i++) {
+		const struct census_arena *a = &census.arenas[i];
+
+		assert_true(a->is_sealed == (i + 1 < census.num));
+		assert_int_equal(a->live, a->objects * 6000);
+		objects += a->objects;
+		live += a->live;
+		dead += a->dead;
+	}
+	assert_int_equal(objects, OBJECTS - 20);
+	assert_int_equal(live, rig.engine->object_bytes);
+	assert_int_equal(dead, 20 * 6000);
+	census_release(&census);
+	rig_free(&rig);
+}
+
+static void sealed__known_damage_is_listed(void **state)
+{
+	static const uint8_t rubbish[64] = { 1, 2, 3 };
+	static uint8_t ids[OBJECTS][32];
+	struct census_range ranges[4];
+	struct rig rig = { 0 };
+	struct place place;
+
+	store_fill(&rig, ids);
+	store_seal(&rig);
+	assert_int_equal(census_damage(rig.engine, ranges, 4), 0);
+	assert_int_equal(engine_locate(rig.engine, ids[3], &place), 0);
+	assert_int_equal(pwrite(arenas_fd(&rig.engine->arenas, place.arena), rubbish, 64,
+				 (off_t)place.offset - 64 - FRAME_HEAD_SIZE),
+		64);
+	cut_footers(&rig, cut_whole);
+	store_reopen(&rig, true);
+	assert_int_equal(census_damage(rig.engine, ranges, 4), 1);
+	assert_int_equal(ranges[0].arena, place.arena);
+	assert_true(ranges[0].from < place.offset && ranges[0].to > ranges[0].from);
+	/* The footer that is made next says it for ever. */
+	store_seal(&rig);
+	store_reopen(&rig, false);
+	assert_int_equal(rig.engine->num_ranges, 0);
+	assert_int_equal(census_damage(rig.engine, ranges, 4), 1);
+	assert_int_equal(ranges[0].arena, place.arena);
+	assert_int_equal(census_damage(rig.engine, ranges, 0), 0);
+	rig_free(&rig);
+}
+
+static uint64_t told, told_total;
+
+static void on_progress(void *arg, uint64_t done, uint64_t total)
+{
+	told++;
+	told_total = total;
+	assert_true(done <= total);
+}
+
+static void sealed__a_rebuild_that_was_asked_for_is_told(void **state)
+{
+	static uint8_t ids[OBJECTS][32];
+	struct rig rig = { 0 };
+	char path[96];
+
+	store_fill(&rig, ids);
+	rig.options.progress = on_progress;
+	store_reopen(&rig, true);
+	assert_true(told > 0 && told_total > 0);
+	assert_true(rig.engine->was_rebuilt);
+	rig_path(&rig, "rebuild", path);
+	assert_int_equal(access(path, F_OK), -1);
+	check_objects(&rig, ids, NULL);
+	store_reopen(&rig, false);
+	assert_false(rig.engine->was_rebuilt);
+	rig_free(&rig);
+}
+
 /* What compaction does: copies, gives the old places up, drops the arena. */
 static void sealed__a_moved_object_outlives_its_arena(void **state)
 {
@@ -725,6 +823,9 @@ int main(void)
 		cmocka_unit_test(sealed__a_torn_footer_is_made_again),
 		cmocka_unit_test(sealed__named_holes_are_no_damage),
 		cmocka_unit_test(sealed__other_holes_are_damage),
+		cmocka_unit_test(sealed__a_census_counts_every_object_once),
+		cmocka_unit_test(sealed__known_damage_is_listed),
+		cmocka_unit_test(sealed__a_rebuild_that_was_asked_for_is_told),
 		cmocka_unit_test(sealed__a_moved_object_outlives_its_arena),
 		cmocka_unit_test(sealed__a_thread_seals_while_serving_goes_on),
 		cmocka_unit_test(sealed__a_full_disk_leaves_it_for_later),

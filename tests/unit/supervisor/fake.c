@@ -30,7 +30,7 @@ struct ctl_server {
 	struct worker *worker;
 	struct ipc_chan *ctl;
 	struct ev_io fuse;
-	bool has_dir;
+	bool has_dir, was_rebuilt;
 	unsigned num_edges, num_listeners, num_addresses, num_mounts;
 };
 
@@ -71,6 +71,14 @@ REFUSE(ctl_peer_volume)
 REFUSE(ctl_peer_nickname)
 REFUSE(ctl_gc)
 REFUSE(ctl_scrub)
+REFUSE(ctl_store_rebuild)
+
+void on_ctl_store_status(
+	struct ctl_server *self, struct ipc_call *call, const struct ctl_store_status *req)
+{
+	ctl_store_status_reply(
+		call, &(struct ctl_store_status_reply){ .rebuilt = self->was_rebuilt });
+}
 
 void on_ctl_pubkey(struct ctl_server *self, struct ipc_call *call, const struct ctl_pubkey *req)
 {
@@ -144,7 +152,14 @@ static void edge(void *arg, struct ipc_call *call, const struct work_edge *req)
  */
 static void begin(void *arg, struct ipc_call *call, const struct work_begin *req)
 {
+	struct ctl_server *self = arg;
 	int fd;
+
+	if (faccessat(WORKER_DIR_FD, "dying", F_OK, 0) == 0)
+		_exit(3);
+	self->was_rebuilt = req->rebuild;
+	if (req->rebuild)
+		ipc_call_progress(call, 1, 2, "");
 
 	if (!((struct ctl_server *)arg)->has_dir) {
 		work_begin_reply(call, &(struct work_begin_reply){ 0 });

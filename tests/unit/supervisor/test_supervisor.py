@@ -351,6 +351,35 @@ def mount__is_taken_down_when_stored_keeps_failing():
     s.stop()
 
 
+def rebuild__begins_stored_anew():
+    s = server("rebuild").start()
+    before = s.worker("stored")
+    check(not json.loads(s.bazil("store", "status", "-json"))["index_rebuilt"], "not yet")
+    s.bazil("store", "rebuild-index")
+    check(json.loads(s.bazil("store", "status", "-json"))["index_rebuilt"], "work_begin did not say it")
+    after = s.worker("stored")
+    check(after["pid"] != before["pid"] and after["restarts"] == 0 and not after["last_death"], after)
+    os.kill(after["pid"], signal.SIGKILL)
+    wait_for(lambda: s.worker("stored")["pid"] not in (0, after["pid"]) and s.settled(), "stored again")
+    check(not json.loads(s.bazil("store", "status", "-json"))["index_rebuilt"], "said once, not for ever")
+
+    # It cannot: whoever asked hears of it, and serving goes on when it can again.
+    with open(s.dir + "/store/dying", "wb"):
+        pass
+    check("again and again" in s.bazil("store", "rebuild-index", status=1), "deaths")
+    os.unlink(s.dir + "/store/dying")
+    wait_for(s.settled, "stored again")
+    with open(s.dir + "/store/broken", "wb"):
+        pass
+    check("it is broken: mend it" in s.bazil("store", "rebuild-index", status=1), "an error of work_begin")
+    os.unlink(s.dir + "/store/broken")
+    wait_for(s.settled, "stored again")
+    s.bazil("store", "rebuild-index")
+    s.stop()
+    s.bazil("store", "rebuild-index")
+    check("mend" not in s.bazil("store", "status"), "without a server")
+
+
 def mount__of_a_killed_server_is_cleared():
     s = server("killed").start()
     point = DIR + "/a b\\c"
