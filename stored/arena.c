@@ -1,7 +1,9 @@
 #include "stored/arena.h"
 
 #include "stored/broken.h"
+#include "stored/failed.h"
 #include "stored/le.h"
+#include "stored/superblocks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,10 +58,27 @@ static int arena_create(struct arenas *a, uint32_t number)
 	*arena = (struct arena){ .number = number, .fd = fd, .sequence = super.sequence };
 	arena->size = FRAME_SUPER_SIZE;
 	memcpy(arena->id, super.id, sizeof(arena->id));
+	superblocks_keep(NULL, io, a->dir_fd, &super);
+	return 0;
+}
+
+static int note(struct arenas *a, uint32_t number, bool is_aside)
+{
+	struct arenas_note *notes;
+
+	notes = realloc(a->notes, (a->num_notes + 1) * sizeof(*notes));
+	if (!notes)
+		return -ENOMEM;
+	a->notes = notes;
+	notes[a->num_notes++] = (struct arenas_note){ number, is_aside };
+	a->num_aside += is_aside;
+	if (is_aside && number > a->max_aside)
+		a->max_aside = number;
 	return 0;
 }
 
 struct names {
+	struct arenas *a;
 	uint32_t *numbers;
 	size_t num;
 };
@@ -69,15 +88,21 @@ static int names_add(void *arg, const char *name)
 	struct names *names = arg;
 	uint32_t *numbers;
 	uint32_t number = 0;
+	bool is_aside;
 	size_t i;
 
-	if (strncmp(name, "arena.", 6) != 0 || strlen(name) != 14)
+	if (strncmp(name, "arena.", 6) != 0 || strlen(name) < 14)
+		return 0;
+	is_aside = strcmp(name + 14, ".bad") == 0;
+	if (name[14] && !is_aside)
 		return 0;
 	for (i = 6; i < 14; i++) {
 		if (name[i] < '0' || name[i] > '9')
 			return 0;
 		number = number * 10 + (uint32_t)(name[i] - '0');
 	}
+	if (is_aside)
+		return note(names->a, number, true);
 	numbers = realloc(names->numbers, (names->num + 1) * sizeof(*numbers));
 	if (!numbers)
 		return -ENOMEM;
@@ -93,31 +118,66 @@ static int number_compare(const void *x, const void *y)
 	return (a > b) - (a < b);
 }
 
-/* 1: it is there but was never finished (a crash in arena_create), so it holds nothing. */
-static int arena_load(struct arenas *a, uint32_t number, struct arena *ret)
+/* The first block from its copy; what is there is no superblock. */
+static int super_mend(struct arenas *a, const struct superblocks *copies, int fd, uint32_t number,
+	struct frame_super *ret)
+{
+	uint8_t head[FRAME_SUPER_SIZE];
+	int r;
+
+	r = superblocks_get(copies, number, ret);
+	if (r < 0)
+		return -EBADMSG;
+	frame_super_emit(ret, head);
+	r = store_io_write_full(a->io, fd, head, sizeof(head), 0);
+	if (r == 0)
+		r = a->io->fdatasync(a->io->ctx, fd);
+	return r < 0 ? r : note(a, number, false);
+}
+
+static int super_read(struct arenas *a, const struct superblocks *copies, int fd, uint32_t number,
+	uint64_t size, struct frame_super *ret)
+{
+	uint8_t head[FRAME_SUPER_SIZE];
+	int r;
+
+	r = store_io_read_full(a->io, fd, head, sizeof(head), 0);
+	if (r == 0)
+		r = frame_super_parse(head, ret);
+	if (r == -EBADMSG && size > FRAME_SUPER_SIZE)
+		return super_mend(a, copies, fd, number, ret);
+	if (r < 0)
+		return r == -ENODATA ? -EBADMSG : r;
+	if (ret->arena != number)
+		return -EBADMSG;
+	superblocks_keep(copies, a->io, a->dir_fd, ret);
+	return 0;
+}
+
+/* -EBADMSG: no superblock; with *ret_is_empty it was perhaps never finished (a crash in
+ * arena_create), and holds nothing. */
+static int arena_load(struct arenas *a, const struct superblocks *copies, uint32_t number,
+	struct arena *ret, bool *ret_is_empty)
 {
 	const struct store_io *io = a->io;
-	uint8_t head[FRAME_SUPER_SIZE];
 	struct sealed_trailer trailer;
 	struct frame_super super;
 	struct stat st;
 	char name[32];
 	int fd, r;
 
+	*ret_is_empty = false;
 	arena_name(number, name);
 	fd = io->openat(io->ctx, a->dir_fd, name, O_RDWR, 0);
 	if (fd < 0)
 		return fd;
 	r = io->fstat(io->ctx, fd, &st);
 	if (r == 0)
-		r = store_io_read_full(io, fd, head, sizeof(head), 0);
-	if (r == 0)
-		r = frame_super_parse(head, &super);
-	if (r == 0 && super.arena != number)
-		r = -EBADMSG;
+		r = super_read(a, copies, fd, number, (uint64_t)st.st_size, &super);
 	if (r < 0) {
+		*ret_is_empty = r == -EBADMSG && st.st_size <= FRAME_SUPER_SIZE;
 		io->close(io->ctx, fd);
-		return (r == -ENODATA || r == -EBADMSG) && st.st_size <= FRAME_SUPER_SIZE ? 1 : r;
+		return r;
 	}
 	*ret = (struct arena){ .number = number, .fd = fd, .sequence = super.sequence };
 	ret->size = (uint64_t)st.st_size;
@@ -130,39 +190,72 @@ static int arena_load(struct arenas *a, uint32_t number, struct arena *ret)
 	return r == -ENODATA ? 0 : r;
 }
 
-static int arenas_load(struct arenas *a, const struct names *names, uint32_t *ret_bad)
+/* Kept, for whoever can make something of it. */
+static int arena_set_aside(struct arenas *a, uint32_t number)
 {
-	const struct store_io *io = a->io;
+	char name[32], bad[40];
+	int r;
+
+	arena_name(number, name);
+	snprintf(bad, sizeof(bad), "%s.bad", name);
+	r = a->io->renameat(a->io->ctx, a->dir_fd, name, bad);
+	if (r == 0)
+		r = a->io->fsync_dir(a->io->ctx, a->dir_fd);
+	return r < 0 ? r : note(a, number, true);
+}
+
+/* Those without a superblock, numbers[0..num): there is at least one with it. */
+static int arenas_set_aside(struct arenas *a, const uint32_t *numbers, size_t num, bool is_empty)
+{
 	char name[32];
-	size_t i;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < num; i++) {
+		if (i + 1 == num && is_empty) {
+			arena_name(numbers[i], name);
+			return a->io->unlinkat(a->io->ctx, a->dir_fd, name);
+		}
+		r = arena_set_aside(a, numbers[i]);
+	}
+	return r;
+}
+
+/* names: the arenas without a superblock stay in it. */
+static int arenas_load(
+	struct arenas *a, const struct superblocks *copies, struct names *names, uint32_t *ret_bad)
+{
+	size_t i, num_bad = 0;
+	bool is_empty = false;
 	int r;
 
 	a->list = calloc(names->num + 1, sizeof(*a->list));
 	if (!a->list)
 		return -ENOMEM;
 	for (i = 0; i < names->num; i++) {
-		*ret_bad = names->numbers[i];
-		r = arena_load(a, names->numbers[i], &a->list[a->num]);
-		if (r < 0)
+		uint32_t number = names->numbers[i];
+
+		*ret_bad = number;
+		r = arena_load(a, copies, number, &a->list[a->num], &is_empty);
+		if (r < 0 && r != -EBADMSG)
 			return r;
-		if (r == 0) {
+		if (r == 0)
 			a->num++;
-			continue;
-		}
-		if (i + 1 < names->num)
-			return -EBADMSG;
-		arena_name(names->numbers[i], name);
-		r = io->unlinkat(io->ctx, a->dir_fd, name);
-		if (r < 0)
-			return r;
+		else
+			names->numbers[num_bad++] = number;
 	}
-	return 0;
+	if (num_bad > 0)
+		*ret_bad = names->numbers[0];
+	/* A store whose first arena was never finished is no store yet. */
+	if (a->num == 0 && num_bad > is_empty)
+		return -EBADMSG;
+	return arenas_set_aside(a, names->numbers, num_bad, is_empty);
 }
 
 int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_t arena_size,
 	bool create, uint32_t *ret_bad)
 {
-	struct names names = { 0 };
+	struct names names = { .a = a };
+	struct superblocks copies;
 	int r;
 
 	*a = (struct arenas){ .io = io, .dir_fd = dir_fd, .arena_size = arena_size };
@@ -170,11 +263,13 @@ int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_
 	/* What a dead process wrote may still be on its way to the disk. */
 	a->written = 1;
 	*ret_bad = 0;
+	superblocks_load(&copies, io, dir_fd);
 	r = io->list(io->ctx, dir_fd, names_add, &names);
 	if (r == 0 && names.num > 0)
 		qsort(names.numbers, names.num, sizeof(*names.numbers), number_compare);
 	if (r == 0)
-		r = arenas_load(a, &names, ret_bad);
+		r = arenas_load(a, &copies, &names, ret_bad);
+	superblocks_release(&copies);
 	free(names.numbers);
 	if (r == 0 && a->num == 0)
 		r = create ? arena_create(a, 1) : -ENOENT;
@@ -190,6 +285,7 @@ void arenas_release(struct arenas *a)
 	for (i = 0; i < a->num; i++)
 		a->io->close(a->io->ctx, a->list[i].fd);
 	free(a->list);
+	free(a->notes);
 	free(a->buf);
 	*a = (struct arenas){ 0 };
 }
@@ -471,8 +567,9 @@ static int arena_finish(struct arenas *a)
 int arenas_roll(struct arenas *a)
 {
 	int r = a->has_failed ? -EIO : arena_finish(a);
+	uint32_t number = last(a)->number;
 
-	return r < 0 ? r : arena_create(a, last(a)->number + 1);
+	return r < 0 ? r : arena_create(a, (number > a->max_aside ? number : a->max_aside) + 1);
 }
 
 int arenas_begin(struct arenas *a)
@@ -605,7 +702,21 @@ int arenas_flush(struct arenas *a)
 
 void arenas_sync_begin(const struct arenas *a, struct arenas_sync *ret)
 {
-	*ret = (struct arenas_sync){ last(a)->fd, a->written, a->flushed };
+	*ret = (struct arenas_sync){ a->io, a->dir_fd, last(a)->fd, a->written, a->flushed,
+		arenas_position(a), a->durable_at };
+}
+
+int arenas_sync_wait(const struct arenas_sync *sync)
+{
+	int r;
+
+	do
+		r = BROKEN(BROKEN_NO_SYNC) ? 0 : sync->io->fdatasync(sync->io->ctx, sync->fd);
+	while (r == -EINTR);
+	/* At once: the error is told to nobody a second time. */
+	if (r < 0)
+		failed_note_arena(sync->io, sync->dir_fd, sync->durable_at);
+	return r;
 }
 
 int arenas_sync_end(struct arenas *a, const struct arenas_sync *sync, int result)
@@ -615,8 +726,10 @@ int arenas_sync_end(struct arenas *a, const struct arenas_sync *sync, int result
 	if (a->has_failed)
 		return -EIO;
 	/* One that began later may have ended before. */
-	if (sync->written > a->durable)
+	if (sync->written > a->durable) {
 		a->durable = sync->written;
+		a->durable_at = sync->at;
+	}
 	if (sync->flushed > a->synced)
 		a->synced = sync->flushed;
 	return 0;
@@ -630,17 +743,13 @@ bool arenas_is_durable(const struct arenas *a, uint64_t written)
 int arenas_sync(struct arenas *a)
 {
 	struct arenas_sync sync;
-	int r;
 
 	if (a->has_failed)
 		return -EIO;
 	if (arenas_is_durable(a, a->written))
 		return 0;
 	arenas_sync_begin(a, &sync);
-	do
-		r = BROKEN(BROKEN_NO_SYNC) ? 0 : a->io->fdatasync(a->io->ctx, sync.fd);
-	while (r == -EINTR);
-	return arenas_sync_end(a, &sync, r);
+	return arenas_sync_end(a, &sync, arenas_sync_wait(&sync));
 }
 
 struct place arenas_position(const struct arenas *a)
@@ -676,7 +785,9 @@ int arenas_read(const struct arenas *a, struct place place, void *data)
 {
 	const struct arena *arena = find(a, place.arena);
 
-	if (!arena || place.offset > arena->size || place.len > arena->size - place.offset)
+	if (!arena)
+		return -EBADMSG;
+	if (place.offset > arena->size || place.len > arena->size - place.offset)
 		return -EIO;
 	return store_io_read_full(a->io, arena->fd, data, place.len, place.offset);
 }

@@ -9,8 +9,8 @@
  *
  * Errors: after -ENOSPC from arenas_flush the file is as it was before and the buffer is kept: the
  * caller makes room and flushes again, or drops it and goes back to the state that the log has. A
- * failed fdatasync is final (-EIO for ever after): the kernel may have marked the pages clean, so
- * that nothing but reading anew tells what is there; the process must end.
+ * failed fdatasync is final (-EIO for ever after) and noted for the next opening (stored/failed.h):
+ * the kernel may have marked the pages clean; the process must end.
  *
  * Not for use from several threads.
  */
@@ -51,9 +51,21 @@ struct arenas {
 	size_t len, cap;
 	size_t frame; /* where the open frame starts in buf */
 	bool is_open;
-	uint64_t written; /* counts writes, and */
-	uint64_t durable; /* how many of them are durable */
+	uint64_t written;	 /* counts writes, and */
+	uint64_t durable;	 /* how many of them are durable */
+	struct place durable_at; /* frames before are; arena 0: not known */
 	bool has_failed;
+	struct arenas_note *notes; /* what was wrong with superblocks */
+	size_t num_notes;
+	uint32_t num_aside; /* arenas set aside, now or earlier */
+	uint32_t max_aside; /* and the highest number of one; it is not given again */
+};
+
+/* A superblock that was written again from its copy (stored/superblocks.h), or an arena without
+ * either, which was renamed to arena.NNNNNNNN.bad and is not looked into. */
+struct arenas_note {
+	uint32_t number;
+	bool is_aside;
 };
 
 /* Returns 0 to go on. */
@@ -61,8 +73,9 @@ typedef int arenas_frame_fn(void *arg, const struct frame_view *frame);
 /* Bytes that are no frame although valid ones follow, or a cut tail. */
 typedef void arenas_damage_fn(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail);
 
-/* Opens the arenas that there are; makes the first when there is none and create is set. -EBADMSG
- * with *ret_bad set: an arena's superblock is not one. */
+/* Opens the arenas that there are; makes the first when there is none and create is set. Damaged
+ * superblocks are mended, or their arenas set aside, as a->notes tells. -EBADMSG with *ret_bad set:
+ * none would be left; -EPROTONOSUPPORT: one is of a newer program. */
 int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_t arena_size,
 	bool create, uint32_t *ret_bad);
 void arenas_release(struct arenas *a);
@@ -106,14 +119,17 @@ int arenas_flush(struct arenas *a);
 void arenas_drop(struct arenas *a); /* forgets what was not flushed */
 int arenas_sync(struct arenas *a);
 /*
- * The same in pieces: begin, fdatasync of fd by another thread (appending may go on), end with its
- * result. It covers what was flushed when it began. The arenas are not released in between.
+ * The same in pieces: begin, wait in another thread (appending may go on), end with its result. It
+ * covers what was flushed when it began. The arenas are not released in between.
  */
 struct arenas_sync {
-	int fd;
+	const struct store_io *io;
+	int dir_fd, fd;
 	uint64_t written, flushed;
+	struct place at, durable_at;
 };
 void arenas_sync_begin(const struct arenas *a, struct arenas_sync *ret);
+int arenas_sync_wait(const struct arenas_sync *sync);
 int arenas_sync_end(struct arenas *a, const struct arenas_sync *sync, int result);
 /* Whether everything is durable that was flushed when a->written had this value. */
 bool arenas_is_durable(const struct arenas *a, uint64_t written);
@@ -121,6 +137,7 @@ bool arenas_is_durable(const struct arenas *a, uint64_t written);
 struct place arenas_position(const struct arenas *a);
 bool arenas_is_before(struct place x, struct place y);
 
+/* -EBADMSG: its arena is not there; -EIO: past its end. */
 int arenas_read(const struct arenas *a, struct place place, void *data);
 /* A descriptor for reading and punching, lent until the arena is unlinked; -ENOENT. */
 int arenas_fd(const struct arenas *a, uint32_t number);

@@ -1,6 +1,8 @@
 #include "ipc/store.gen.h"
+#include "stored/recover.h"
 #include "stored/stored.h"
 #include "worker/log.h"
+#include "worker/start.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +10,9 @@
 
 _Noreturn void stored_die(int err, const char *doing)
 {
+	/* Or the next process would read the same damaged row, and so on. */
+	if (err == -EUCLEAN)
+		recover_distrust_dir(&store_io_file, WORKER_DIR_FD);
 	fatal("%s: %s; starting anew from what is on the disk", doing, strerror(-err));
 }
 

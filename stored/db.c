@@ -225,6 +225,7 @@ int db_commit(struct db *db)
 	txn_cursors_close(&db->write);
 	r = mdb_txn_commit(db->write.txn);
 	db->write.txn = NULL;
+	db->is_damaged |= db_error(r) == -EUCLEAN;
 	return db_error(r);
 }
 
@@ -329,6 +330,13 @@ void db_snapshot_close(struct db_txn *txn)
 	free(txn);
 }
 
+/* Whatever says so: nothing of it can be trusted. */
+static int seen(struct db *db, int r)
+{
+	db->is_damaged |= r == -EUCLEAN;
+	return r;
+}
+
 static int txn_cursor(struct db_txn *txn, enum db_table table, MDB_cursor **ret)
 {
 	int r = 0;
@@ -371,11 +379,9 @@ int db_get(struct db_txn *txn, enum db_table table, const void *key, size_t key_
 	if (r == 0)
 		r = db_error(mdb_cursor_get(cursor, &k, &v, MDB_SET));
 	if (r < 0)
-		return r;
+		return seen(txn->db, r);
 	*ret_value = v.mv_data;
-	r = row_check(key, key_len, &v, ret_len);
-	txn->db->is_damaged |= r == -EUCLEAN;
-	return r;
+	return seen(txn->db, row_check(key, key_len, &v, ret_len));
 }
 
 bool db_has(struct db_txn *txn, enum db_table table, const void *key, size_t key_len)
@@ -398,7 +404,7 @@ int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_
 	if (r == 0)
 		r = db_error(mdb_cursor_put(cursor, &k, &v, MDB_RESERVE));
 	if (r < 0)
-		return r;
+		return seen(txn->db, r);
 	if (len > 0)
 		memcpy(v.mv_data, value, len);
 	le32_put((uint8_t *)v.mv_data + len, sum);
@@ -414,7 +420,9 @@ int db_delete(struct db_txn *txn, enum db_table table, const void *key, size_t k
 	r = txn_cursor(txn, table, &cursor);
 	if (r == 0)
 		r = db_error(mdb_cursor_get(cursor, &k, &v, MDB_SET));
-	return r < 0 ? r : db_error(mdb_cursor_del(cursor, 0));
+	if (r == 0)
+		r = db_error(mdb_cursor_del(cursor, 0));
+	return seen(txn->db, r);
 }
 
 int db_take(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
@@ -431,11 +439,11 @@ int db_take(struct db_txn *txn, enum db_table table, const void *key, size_t key
 	if (r == 0)
 		r = row_check(key, key_len, &v, &has);
 	if (r < 0)
-		return r;
+		return seen(txn->db, r);
 	if (has != len)
 		return -EUCLEAN;
 	memcpy(ret_value, v.mv_data, len);
-	return db_error(mdb_cursor_del(cursor, 0));
+	return seen(txn->db, db_error(mdb_cursor_del(cursor, 0)));
 }
 
 uint64_t db_rows(struct db_txn *txn, enum db_table table)
@@ -450,15 +458,14 @@ static int iter_row(struct db_iter *it, int r, const MDB_val *k, const MDB_val *
 	if (r == MDB_NOTFOUND)
 		return 0;
 	if (r != 0)
-		return db_error(r);
+		return seen(it->db, db_error(r));
 	if (k->mv_size < it->prefix_len || memcmp(k->mv_data, it->prefix, it->prefix_len) != 0)
 		return 0;
 	it->key = k->mv_data;
 	it->key_len = k->mv_size;
 	it->value = v->mv_data;
 	r = row_check(k->mv_data, k->mv_size, v, &it->value_len);
-	it->db->is_damaged |= r == -EUCLEAN;
-	return r < 0 ? r : 1;
+	return r < 0 ? seen(it->db, r) : 1;
 }
 
 int db_iter_first(struct db_iter *it, struct db_txn *txn, enum db_table table, const void *prefix,
@@ -538,5 +545,5 @@ int db_delete_prefix(
 		r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
 	}
 	mdb_cursor_close(cursor);
-	return r == 0 || r == MDB_NOTFOUND ? num : db_error(r);
+	return r == 0 || r == MDB_NOTFOUND ? num : seen(txn->db, db_error(r));
 }

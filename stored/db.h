@@ -80,7 +80,7 @@ int db_commit(struct db *db);
 void db_abort(struct db *db);
 int db_grow(struct db *db); /* doubles the map; no transaction may be open */
 struct db_txn *db_write(struct db *db);
-/* A row with a wrong sum was met: nothing of it can be trusted. */
+/* A row with a wrong sum or a malformed page was met: nothing of it can be trusted. */
 bool db_is_damaged(const struct db *db);
 
 struct db_usage {

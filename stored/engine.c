@@ -145,6 +145,46 @@ static int engine_check_format(struct engine *engine)
 	}
 }
 
+static void log_notes(struct engine *engine)
+{
+	const struct arenas *a = &engine->arenas;
+
+	for (size_t i = 0; i < a->num_notes; i++) {
+		const struct arenas_note *note = &a->notes[i];
+
+		if (note->is_aside)
+			engine_log(engine, 3,
+				"store: arena.%08u is damaged at its start and was set aside as "
+				"arena.%08u.bad; what is in it is missing: `bazil scrub` tells "
+				"what",
+				note->number, note->number);
+		else
+			engine_log(engine, 4,
+				"store: arena.%08u was damaged at its start and was mended",
+				note->number);
+	}
+}
+
+/* What the last process could not make durable is written once more, before it is believed. */
+static int engine_write_again(struct engine *engine)
+{
+	int r;
+
+	failed_read(engine->io, engine->options.dir_fd, &engine->failed);
+	if (!engine->failed.is_there)
+		return 0;
+	engine_log(engine, 4,
+		"store: the disk failed when this was used last; what it may have lost is written "
+		"again");
+	r = failed_rewrite(&engine->arenas, &engine->failed);
+	if (r < 0)
+		return engine_fail(engine, r,
+			"store: cannot write again what the disk failed to keep: %s; check the "
+			"disk",
+			strerror(-r));
+	return 0;
+}
+
 static int engine_open_arenas(struct engine *engine)
 {
 	uint64_t size = engine->options.arena_size;
@@ -156,6 +196,7 @@ static int engine_open_arenas(struct engine *engine)
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT)
 		return engine_fail(engine, r,
 			"store: arena.%08u is damaged at its start; restore it from a backup", bad);
+	log_notes(engine);
 	if (r == -ENOENT)
 		return engine_fail(engine, r,
 			"store: there is no arena although there is a format; restore the data "
@@ -174,6 +215,8 @@ static int engine_steps(struct engine *engine)
 		r = engine_check_format(engine);
 	if (r == 0)
 		r = engine_open_arenas(engine);
+	if (r == 0)
+		r = engine_write_again(engine);
 	if (r == 0)
 		r = recover_index(engine);
 	if (r == 0)
@@ -393,7 +436,7 @@ static int commit(struct engine *engine)
 	if (r == 0)
 		r = save_meta(engine, position);
 	if (r == 0)
-		r = db_commit(engine->db);
+		r = recover_commit(engine);
 	if (r == 0) {
 		engine->committed = position;
 		engine->ops = 0;
@@ -435,6 +478,7 @@ int engine_checkpoint(struct engine *engine)
 			return -EIO;
 	}
 	engine_log(engine, 3, "store: cannot commit the index: %s", strerror(-r));
+	check_index(engine);
 	if (r != -ENOSPC)
 		engine->is_broken = true;
 	return r;
@@ -510,6 +554,7 @@ int engine_stat(struct engine *engine, struct engine_stat *ret)
 	ret->changes = engine->ops;
 	ret->arenas = (uint32_t)engine->arenas.num;
 	ret->sealed = 0;
+	ret->set_aside = engine->arenas.num_aside;
 	ret->arena_bytes = 0;
 	for (size_t i = 0; i < engine->arenas.num; i++) {
 		ret->sealed += engine->arenas.list[i].is_sealed;

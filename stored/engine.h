@@ -5,7 +5,9 @@
  *   arena.NNNNNNNN   objects and the redo log of everything else (stored/arena.h)
  *   index            LMDB: where objects are, registers and what is derived (stored/rows.h)
  *   format           text: version and settings, checked before anything else is touched
+ *   superblocks      copies of the arenas' first blocks (stored/superblocks.h)
  *   reserve          space for deleting on a full disk
+ *   failed           what the last process could not make durable (stored/failed.h)
  *
  * Model. There is one open index transaction, which every change goes through and every read sees.
  * A change is first put into the arena's buffer as a frame, then into that transaction.
@@ -112,6 +114,7 @@ struct engine_stat {
 	uint64_t damaged; /* ranges of arenas skipped since open */
 	uint64_t changes; /* since the last checkpoint */
 	uint32_t arenas, sealed;
+	uint32_t set_aside;   /* arenas without a superblock: arena.NNNNNNNN.bad */
 	uint64_t arena_bytes; /* of frames; holes included */
 	bool was_rebuilt;     /* the index, when it was opened */
 	uint64_t arena_size;

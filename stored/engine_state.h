@@ -13,6 +13,7 @@
 #include "stored/digest.h"
 #include "stored/element.h"
 #include "stored/engine.h"
+#include "stored/failed.h"
 #include "stored/format.h"
 #include "stored/retention.h"
 #include "tree/merge.h"
@@ -75,9 +76,10 @@ struct engine {
 	uint64_t ops;		/* changes since then */
 	uint64_t committed_at;	/* ns */
 	bool is_replaying;
-	bool was_rebuilt; /* the index was made anew at opening */
-	bool is_old;	  /* the format was of an earlier version when it was opened */
-	bool is_broken;	  /* only closing is left */
+	bool was_rebuilt;     /* the index was made anew at opening */
+	struct failed failed; /* as it was found at opening */
+	bool is_old;	      /* the format was of an earlier version when it was opened */
+	bool is_broken;	      /* only closing is left */
 	uint64_t num_damaged;
 	struct census_range ranges[ENGINE_RANGES_MAX]; /* known to be damaged */
 	size_t num_ranges;

@@ -261,6 +261,7 @@ static void status(void *self, struct ipc_call *call)
 		{ "object_bytes", stat.object_bytes },
 		{ "arenas", stat.arenas },
 		{ "sealed", stat.sealed },
+		{ "arenas_set_aside", stat.set_aside },
 		{ "arena_bytes", stat.arena_bytes },
 		{ "index_bytes", index_bytes },
 		{ "index_free", index_free },

@@ -78,6 +78,15 @@ static int replay_pull(struct engine *engine, const struct frame_view *commit)
 	return r < 0 ? r : replay_changes(engine, commit);
 }
 
+int recover_commit(struct engine *engine)
+{
+	int r = db_commit(engine->db);
+
+	if (r < 0 && r != -ENOSPC && r != -EOVERFLOW && r != -ENOMEM)
+		failed_note_index(engine->io, engine->options.dir_fd);
+	return r;
+}
+
 /* A long replay commits in between, so that it need not begin at the start when it is interrupted.
  */
 static int replay_commit(struct engine *engine, struct place next)
@@ -98,7 +107,7 @@ static int replay_commit(struct engine *engine, struct place next)
 	if (r == 0)
 		r = db_put(txn(engine), DB_META, "checkpoint", 10, row, sizeof(row));
 	if (r == 0)
-		r = db_commit(engine->db);
+		r = recover_commit(engine);
 	if (r == 0)
 		r = db_begin(engine->db);
 	if (r == 0) {
@@ -271,6 +280,9 @@ static int open_and_replay(struct engine *engine)
 	int r;
 
 	r = db_open(&engine->db, engine->db_path, engine->options.map_size);
+	/* It commits its tables. */
+	if (r == -EIO)
+		failed_note_index(engine->io, engine->options.dir_fd);
 	return r < 0 ? r : recover_replay(engine);
 }
 
@@ -402,16 +414,20 @@ void recover_note_fault(int dir_fd)
 		close(fd);
 }
 
-int recover_distrust(struct engine *engine)
+int recover_distrust_dir(const struct store_io *io, int dir_fd)
 {
-	const struct store_io *io = engine->io;
 	int fd;
 
-	fd = io->openat(io->ctx, engine->options.dir_fd, "rebuild", O_WRONLY | O_CREAT, 0600);
+	fd = io->openat(io->ctx, dir_fd, "rebuild", O_WRONLY | O_CREAT, 0600);
 	if (fd < 0)
 		return fd;
 	io->close(io->ctx, fd);
-	return io->fsync_dir(io->ctx, engine->options.dir_fd);
+	return io->fsync_dir(io->ctx, dir_fd);
+}
+
+int recover_distrust(struct engine *engine)
+{
+	return recover_distrust_dir(engine->io, engine->options.dir_fd);
 }
 
 static int rebuild(struct engine *engine)
@@ -431,7 +447,8 @@ static int rebuild(struct engine *engine)
 int recover_index(struct engine *engine)
 {
 	bool is_hopeless = opening_begin(engine) || has_file(engine, "faults", ATTEMPTS_MAX);
-	bool is_asked = engine->options.rebuild || has_file(engine, "rebuild", 0);
+	bool is_asked = engine->options.rebuild || engine->failed.is_index ||
+			has_file(engine, "rebuild", 0);
 	int r;
 
 	if (is_asked)
@@ -457,6 +474,8 @@ void recover_done(struct engine *engine)
 	int dir_fd = engine->options.dir_fd;
 
 	io->unlinkat(io->ctx, dir_fd, "opening");
+	if (engine->failed.is_there)
+		failed_clear(io, dir_fd);
 	if (engine->was_rebuilt) {
 		io->unlinkat(io->ctx, dir_fd, "faults");
 		io->unlinkat(io->ctx, dir_fd, "rebuild");

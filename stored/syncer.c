@@ -16,7 +16,6 @@ enum syncer_state {
 };
 
 struct syncer {
-	const struct store_io *io;
 	void (*wake)(void *arg);
 	void *wake_arg;
 	pthread_t thread;
@@ -30,7 +29,8 @@ struct syncer {
 static void *run(void *arg)
 {
 	struct syncer *s = arg;
-	int fd, r;
+	struct arenas_sync job;
+	int r;
 
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
@@ -38,11 +38,9 @@ static void *run(void *arg)
 			pthread_cond_wait(&s->changed, &s->lock);
 		if (s->state == SYNCER_END)
 			break;
-		fd = s->job.fd;
+		job = s->job;
 		pthread_mutex_unlock(&s->lock);
-		do
-			r = s->io->fdatasync(s->io->ctx, fd);
-		while (r == -EINTR);
+		r = arenas_sync_wait(&job);
 		pthread_mutex_lock(&s->lock);
 		s->result = r;
 		s->state = SYNCER_DONE;
@@ -62,7 +60,6 @@ static struct syncer *syncer_new(struct engine *engine)
 
 	if (!s)
 		return NULL;
-	s->io = engine->io;
 	s->wake = engine->options.wake;
 	s->wake_arg = engine->options.wake_arg;
 	pthread_mutex_init(&s->lock, NULL);

@@ -42,6 +42,20 @@ static bool overlaps(const struct sim_op *a, const struct sim_op *b)
 	return a->offset < b->offset + b->len && b->offset < a->offset + a->len;
 }
 
+/* Marked clean without being written: nothing brings them to the disk any more. */
+static void lose(struct crash *crash, const struct sim_op *by)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < crash->num_pending; i++) {
+		const struct sim_op *op = &crash->log->ops[crash->pending[i]];
+
+		if (op->type != SIM_WRITE || op->file != by->file)
+			crash->pending[kept++] = crash->pending[i];
+	}
+	crash->num_pending = kept;
+}
+
 /* What `by` makes durable among the pending ones goes into the base. */
 static void settle(struct crash *crash, const struct sim_op *by)
 {
@@ -69,6 +83,8 @@ static void finish(struct crash *crash, const struct sim_op *op)
 {
 	if (op->type == SIM_SYNC || op->type == SIM_SYNC_DIR) {
 		settle(crash, op);
+	} else if (op->type == SIM_SYNC_FAILED) {
+		lose(crash, op);
 	} else if (op->is_durable) {
 		settle(crash, op);
 		apply_whole(&crash->base, op);
@@ -90,7 +106,7 @@ void crash_step(struct crash *crash)
 			crash->base.files[i].size = 0;
 		crash->base.num_files = op->file + 1;
 	}
-	if (op->type != SIM_SYNC && op->type != SIM_SYNC_DIR) {
+	if (op->type != SIM_SYNC && op->type != SIM_SYNC_FAILED && op->type != SIM_SYNC_DIR) {
 		if (crash->num_pending == crash->cap_pending) {
 			crash->cap_pending = crash->cap_pending ? crash->cap_pending * 2 : 64;
 			crash->pending = realloc(

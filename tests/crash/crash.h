@@ -6,6 +6,8 @@
  * are lost, reordered and torn at 512 or 4096 bytes. A file's size and each name are independent of
  * that too: a size may be durable without the bytes, which are then zeros or an old block of
  * another file. The operation during which it happens is one of those that are not durable.
+ * What was written before a failed sync never gets there, however often the file is synced later:
+ * it must be written again.
  *
  * Calling order: crash_start with the image that the log began with; crash_step once for each
  * operation in order; after each step crash_image any number of times; crash_end.

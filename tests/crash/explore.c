@@ -228,6 +228,7 @@ void explore(struct explore *x)
 		}
 	}
 end:
+	x->freed = c.world.freed;
 	trap_signals(SIG_DFL);
 	crash_end(&crash);
 	sim_image_release(&c.image);

@@ -23,7 +23,7 @@ struct explore {
 	bool is_quiet;
 	enum sim_lie lie;
 	/* Results. */
-	uint64_t states, recrashes, violations;
+	uint64_t states, recrashes, violations, freed;
 	char first[300]; /* violation */
 };
 

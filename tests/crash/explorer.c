@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 struct total {
-	uint64_t states, recrashes, violations, workloads;
+	uint64_t states, recrashes, violations, workloads, freed;
 };
 
 static double seconds(void)
@@ -41,6 +41,7 @@ static void work(
 		total->states += x.states;
 		total->recrashes += x.recrashes;
 		total->violations += x.violations;
+		total->freed += x.freed;
 		total->workloads++;
 		x.seed += jobs;
 		fflush(stdout);
@@ -117,13 +118,17 @@ int main(int argc, char **argv)
 		all.states += totals[i].states;
 		all.recrashes += totals[i].recrashes;
 		all.violations += totals[i].violations;
+		all.freed += totals[i].freed;
 		all.workloads += totals[i].workloads;
 	}
 	took = seconds() - start;
-	printf("%llu crash states of %llu workloads, %llu crashes in recovery, %llu violations, "
-	       "%.1f s, %.0f states/s\n",
+	printf("%llu crash states of %llu workloads, %llu crashes in recovery, %llu objects "
+	       "collected, %llu violations, %.1f s, %.0f states/s\n",
 		(unsigned long long)all.states, (unsigned long long)all.workloads,
-		(unsigned long long)all.recrashes, (unsigned long long)all.violations, took,
-		(double)all.states / took);
-	return has_failed || all.violations > 0;
+		(unsigned long long)all.recrashes, (unsigned long long)all.freed,
+		(unsigned long long)all.violations, took, (double)all.states / took);
+	/* A long run in which nothing was ever collected looked at nothing of that. */
+	if (all.workloads >= 20 && all.freed == 0)
+		printf("no collection freed anything\n");
+	return has_failed || all.violations > 0 || (all.workloads >= 20 && all.freed == 0);
 }

@@ -55,12 +55,21 @@ static void record_write(int fd, const void *data, size_t len, uint64_t offset)
 	sim_record(table[fd].disk, &op);
 }
 
-static void record_sync(int fd)
+static int record_sync(int fd)
 {
 	struct sim_op op = { .type = SIM_SYNC, .file = table[fd].file };
+	struct simdisk *disk = table[fd].disk;
 
-	if (table[fd].disk->lie != SIM_INDEX_NO_SYNC)
-		sim_record(table[fd].disk, &op);
+	if (disk->lie == SIM_INDEX_NO_SYNC)
+		return 0;
+	if (disk->fail_index)
+		op.type = SIM_SYNC_FAILED;
+	disk->fail_index = false;
+	sim_record(disk, &op);
+	if (op.type == SIM_SYNC)
+		return 0;
+	errno = EIO;
+	return -1;
 }
 
 int lmdb_open(const char *path, int flags, ...)
@@ -146,8 +155,7 @@ int lmdb_fdatasync(int fd)
 		return (int)syscall(SYS_fdatasync, fd);
 	if (is_failing())
 		return -1;
-	record_sync(fd);
-	return 0;
+	return record_sync(fd);
 }
 
 int lmdb_fsync(int fd)
@@ -156,8 +164,7 @@ int lmdb_fsync(int fd)
 		return (int)syscall(SYS_fsync, fd);
 	if (is_failing())
 		return -1;
-	record_sync(fd);
-	return 0;
+	return record_sync(fd);
 }
 
 int lmdb_ftruncate(int fd, off_t size)

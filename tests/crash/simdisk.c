@@ -1,5 +1,6 @@
 #include "tests/crash/simdisk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -305,15 +306,28 @@ static ssize_t sim_pwrite(void *ctx, int fd, const void *data, size_t len, uint6
 	return op.len == len ? (ssize_t)len : -ENOSPC;
 }
 
+static bool is_arena(const struct simdisk *disk, uint32_t file)
+{
+	for (size_t i = 0; i < disk->now.num_names; i++)
+		if (disk->now.names[i].file == file)
+			return strncmp(disk->now.names[i].name, "arena.", 6) == 0;
+	return false;
+}
+
 static int sim_fdatasync(void *ctx, int fd)
 {
 	struct sim_op op = { .type = SIM_SYNC };
+	struct simdisk *disk = ctx;
 
 	if (sim_fault(false))
 		return -sim_faults.error;
 	data_of(ctx, fd, &op.file);
-	sim_record(ctx, &op);
-	return 0;
+	if (disk->fail_arena && is_arena(disk, op.file)) {
+		disk->fail_arena = false;
+		op.type = SIM_SYNC_FAILED;
+	}
+	sim_record(disk, &op);
+	return op.type == SIM_SYNC ? 0 : -EIO;
 }
 
 static int sim_ftruncate(void *ctx, int fd, uint64_t size)
@@ -468,6 +482,12 @@ static const struct store_io sim_table = {
 	.random = sim_random_bytes,
 };
 
+/* In memory where there is such a place. */
+static const char *parent(void)
+{
+	return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
 int sim_new(struct simdisk *disk, uint64_t seed)
 {
 	size_t i;
@@ -477,8 +497,7 @@ int sim_new(struct simdisk *disk, uint64_t seed)
 	disk->io.ctx = disk;
 	disk->random = seed;
 	disk->clock = UINT64_C(1700000000000000000);
-	snprintf(disk->path, sizeof(disk->path), "%s/bazil-crash-XXXXXX",
-		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(disk->path, sizeof(disk->path), "%s/bazil-crash-%d-XXXXXX", parent(), getpid());
 	if (!mkdtemp(disk->path))
 		return -errno;
 	disk->dir_fd = open(disk->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -510,6 +529,34 @@ void sim_free(struct simdisk *disk)
 	for (size_t i = 0; i < DISKS_MAX; i++)
 		if (disks[i] == disk)
 			disks[i] = NULL;
+}
+
+static void sweep_dir(int parent_fd, const char *name)
+{
+	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *entry;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			unlinkat(fd, entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	unlinkat(parent_fd, name, AT_REMOVEDIR);
+}
+
+void sim_sweep(pid_t pid)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(parent());
+	char start[32];
+
+	snprintf(start, sizeof(start), "bazil-crash-%d-", (int)pid);
+	while (dir && (entry = readdir(dir)))
+		if (strncmp(entry->d_name, start, strlen(start)) == 0)
+			sweep_dir(dirfd(dir), entry->d_name);
+	if (dir)
+		closedir(dir);
 }
 
 void sim_load(struct simdisk *disk, const struct sim_image *image)

@@ -44,11 +44,12 @@ struct sim_image {
 
 enum sim_op_type {
 	SIM_WRITE, /* len bytes of data at offset; data NULL: zeros that leave the size (a hole) */
-	SIM_TRUNCATE, /* to offset */
-	SIM_EXTEND,   /* to at least offset (fallocate) */
-	SIM_SYNC,     /* of a file */
-	SIM_CREATE,   /* name of a new file */
-	SIM_RENAME,   /* name to to */
+	SIM_TRUNCATE,	 /* to offset */
+	SIM_EXTEND,	 /* to at least offset (fallocate) */
+	SIM_SYNC,	 /* of a file */
+	SIM_SYNC_FAILED, /* what was written before never gets to the disk, though it is read */
+	SIM_CREATE,	 /* name of a new file */
+	SIM_RENAME,	 /* name to to */
 	SIM_UNLINK,
 	SIM_SYNC_DIR,
 };
@@ -91,6 +92,9 @@ struct simdisk {
 	struct sim_log log;
 	bool is_recording;
 	enum sim_lie lie;
+	/* The next fdatasync fails, of an arena or of the index: programs go on seeing what was
+	 * written, as clean pages, but the disk does not have it, and never will. */
+	bool fail_arena, fail_index;
 	unsigned full_after; /* the write after so many finds the disk full; 0: none */
 	uint64_t clock, random;
 };
@@ -111,6 +115,8 @@ int sim_fault(bool is_of_memory);
 
 int sim_new(struct simdisk *disk, uint64_t seed);
 void sim_free(struct simdisk *disk);
+/* Removes what a dead process has left behind. */
+void sim_sweep(pid_t pid);
 /* The disk holds exactly the image; the log is empty, and nothing is open. */
 void sim_load(struct simdisk *disk, const struct sim_image *image);
 /* What programs see now, as an image; bytes of real files read from them. */

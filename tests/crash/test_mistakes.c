@@ -34,6 +34,7 @@ static const char *const names[BROKEN_COUNT] = {
 	[BROKEN_NOT_BOUND] = "a frame is valid at any place",
 	[BROKEN_HALF_PULL] = "a pull without its commit",
 	[BROKEN_POSITION] = "a checkpoint says more than it has",
+	[BROKEN_NO_MARKER] = "a failed fdatasync is forgotten",
 	[BROKEN_NUMBERS] = "numbers are not reserved",
 };
 
@@ -83,6 +84,7 @@ static struct found look(enum store_broken broken, enum sim_lie lie, unsigned wo
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
+	sim_sweep(pid);
 	found = *shared;
 	munmap(shared, sizeof(*shared));
 	if (status != 0) {

@@ -306,6 +306,23 @@ static void op_reopen(struct work *w)
 	rig_open(&w->rig);
 }
 
+/* The disk fails once; the process ends, as it must, and the next one sees what is in memory. */
+static void op_failed_sync(struct work *w)
+{
+	struct simdisk *disk = &w->world->disk;
+	bool is_index = any(w, 3) == 0;
+	int r;
+
+	disk->fail_index = is_index;
+	disk->fail_arena = !is_index;
+	r = is_index ? engine_checkpoint(w->rig.engine) : engine_sync(w->rig.engine);
+	/* There may have been nothing to make durable. */
+	sim_must(r == (disk->fail_index || disk->fail_arena ? 0 : -EIO));
+	disk->fail_index = disk->fail_arena = false;
+	rig_kill(&w->rig);
+	rig_open(&w->rig);
+}
+
 /* ---- the other store */
 
 static void rig_on(struct rig *rig, struct simdisk *disk)
@@ -463,6 +480,7 @@ static void op_gc(struct work *w)
 		note(w, begun);
 	} while (r > 0);
 	sim_must(r == 0);
+	w->world->freed += gc_report(w->rig.engine)->freed.objects;
 	gc_end(w->rig.engine);
 }
 
@@ -530,6 +548,9 @@ static bool operate(struct work *w, unsigned what)
 	case 23:
 		op_pull(w);
 		return false;
+	case 24:
+		op_failed_sync(w);
+		return true;
 	default:
 		op_serve(w);
 		return false;
@@ -568,7 +589,7 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 		bool is_durable;
 
 		begun = world->disk.log.num;
-		is_durable = operate(&w, (unsigned)any(&w, 25));
+		is_durable = operate(&w, (unsigned)any(&w, 26));
 		note(&w, begun);
 		if (is_durable)
 			ack(&w);
