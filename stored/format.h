@@ -13,6 +13,9 @@
  * no snapshots and nothing of retention (stored/change.h). Opening makes it version 2, and its
  * arenas are sealed one after another while it is in use.
  *
+ * The files `superblocks` and `failed`, and arenas that were set aside, are no part of the version:
+ * a program of version 2 that does not know them works without.
+ *
  * Other lines are of a program that knows more, and are kept out: -EBADMSG.
  */
 #ifndef BAZIL_STORED_FORMAT_H

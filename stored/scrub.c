@@ -153,10 +153,25 @@ static int note_range(struct walk *walk, const struct range *range, uint64_t *ob
 	return r;
 }
 
+/* What the index has in arenas that were set aside. */
+static int note_aside(struct walk *walk)
+{
+	const struct arenas *a = &walk->engine->arenas;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < a->num_notes; i++) {
+		struct range all = { a->notes[i].number, 0, UINT64_MAX };
+
+		if (a->notes[i].is_aside)
+			r = note_range(walk, &all, &walk->scrub->damaged);
+	}
+	return r;
+}
+
 int scrub_step(struct engine *engine, struct scrub *scrub, uint64_t max)
 {
 	struct walk *walk = calloc(1, sizeof(*walk));
-	uint64_t bytes = 0, before = scrub->damaged;
+	uint64_t bytes = 0, before;
 	int more, r = 0;
 
 	if (!walk)
@@ -164,6 +179,9 @@ int scrub_step(struct engine *engine, struct scrub *scrub, uint64_t max)
 	walk->engine = engine;
 	walk->scrub = scrub;
 	more = engine_flush(engine);
+	if (more == 0 && scrub->at.arena == 0)
+		more = note_aside(walk);
+	before = scrub->damaged;
 	if (more == 0)
 		more = arenas_verify(
 			&engine->arenas, &scrub->at, max, &bytes, on_frame, on_damage, walk);

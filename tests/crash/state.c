@@ -290,7 +290,8 @@ static int digest_objects(struct engine *engine, const struct world *world, uint
 		if (r == -EIO && world->disk.is_recording)
 			r = 0;
 		memset(tag, (int)i + 1, sizeof(tag));
-		if (r == 0 && engine_have(engine, tag, id) == 0 &&
+		/* A collection keeps what it tells somebody to be here. */
+		if (r == 0 && !world->is_collecting && engine_have(engine, tag, id) == 0 &&
 			memcmp(id, world->objects[i], 32) != 0)
 			r = -EUCLEAN;
 		if (r < 0)

@@ -474,12 +474,14 @@ static void op_gc(struct work *w)
 	}
 	options.rows = (uint32_t)(5 + any(w, 100));
 	sim_must(gc_begin(w->rig.engine, &options) == 0);
+	w->world->is_collecting = true;
 	do {
 		begun = w->world->disk.log.num;
 		r = gc_step(w->rig.engine);
 		note(w, begun);
 	} while (r > 0);
 	sim_must(r == 0);
+	w->world->is_collecting = false;
 	w->world->freed += gc_report(w->rig.engine)->freed.objects;
 	gc_end(w->rig.engine);
 }

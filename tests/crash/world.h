@@ -34,7 +34,8 @@ struct world {
 	size_t num_acks, cap_acks;
 	uint8_t objects[WORLD_OBJECTS_MAX][32];
 	size_t num_objects;
-	uint64_t file;	/* one that was made */
+	uint64_t file; /* one that was made */
+	bool is_collecting;
 	uint64_t freed; /* objects that collections gave up */
 };
 
