@@ -27,7 +27,7 @@ int history_load(const char *what, const struct inside *inside, json_t **ret)
 		return cli_error("%s: %s: names of more than %d bytes cannot be asked about", what,
 			name, HISTORY_NAME_MAX);
 	if (*name)
-		snprintf(attribute, sizeof(attribute), "log.%s", name);
+		snprintf(attribute, sizeof(attribute), "log.%.*s", HISTORY_NAME_MAX, name);
 	else
 		snprintf(attribute, sizeof(attribute), "log");
 	snprintf(dir, sizeof(dir), "%s/%.*s", inside->root, (int)(name - inside->rest),

@@ -309,6 +309,7 @@ static void stop(void *self, struct ipc_call *call)
 	worker_stopped(stored->worker, call);
 }
 
+#ifndef BAZIL_SANITIZED
 /* A damaged index ends the process: noted, so that it does not do so for ever. */
 static void on_fault(int number)
 {
@@ -316,6 +317,7 @@ static void on_fault(int number)
 	signal(number, SIG_DFL);
 	raise(number);
 }
+#endif
 
 static int entered(void *self, struct worker *worker)
 {

@@ -226,12 +226,12 @@ PATHS = {
 
 
 def clear(path):
-    """Removes what a check left."""
+    """Removes what a check left, whatever its mode became."""
+    os.chmod(path, 0o700)
     with os.scandir(path) as entries:
         found = list(entries)
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
-            os.chmod(entry.path, 0o700)
             clear(entry.path)
         else:
             os.unlink(entry.path)
