@@ -318,6 +318,25 @@ int flush_all(struct mountd *m)
 	return first;
 }
 
+size_t flush_unstored(const struct mountd *m)
+{
+	const struct inode *inode = m->inodes.dirty.dirty_next;
+	size_t num = 0;
+
+	for (; inode != &m->inodes.dirty; inode = inode->dirty_next)
+		num += inode_is_file(inode);
+	return num;
+}
+
+size_t flush_give_up(struct mountd *m)
+{
+	size_t num = flush_unstored(m);
+
+	while (m->inodes.dirty.dirty_next != &m->inodes.dirty)
+		become_clean(m, m->inodes.dirty.dirty_next);
+	return num;
+}
+
 static bool has_room(const struct mountd *m, uint32_t slots)
 {
 	return dirty_log_free_slots(m->dirty) >= slots + SLOT_RESERVE &&

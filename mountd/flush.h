@@ -34,6 +34,9 @@ struct sealed_body;
 int flush_inode(struct mountd *m, struct inode *inode, bool all);
 /* Every dirty inode; goes on after an error and returns the first. */
 int flush_all(struct mountd *m);
+/* Dirty files, and forgetting all that is dirty; the number of files. */
+size_t flush_unstored(const struct mountd *m);
+size_t flush_give_up(struct mountd *m);
 /* At least so many slots and one head are free afterwards. -ENOSPC when that cannot be. */
 int flush_make_room(struct mountd *m, uint32_t slots);
 /* Makes [off_in, off_in + len) of one file a part of another by sharing its chunks. -EOPNOTSUPP:

@@ -8,8 +8,10 @@
 #include "ipc/chan.h"
 #include "ipc/ring.h"
 #include "ipc/work.gen.h"
+#include "mountd/flush.h"
 #include "mountd/mount.h"
 #include "mountd/mountd.h"
+#include "mountd/publish.h"
 #include "mountd/unmount.h"
 #include "worker/log.h"
 #include "worker/start.h"
@@ -77,6 +79,7 @@ static void mount(void *self, struct ipc_call *call, const struct work_mount *re
 static void status(void *self, struct ipc_call *call)
 {
 	struct mountd *m = self;
+	const bool is_full = m->ring != NULL && publish_error(m) == -ENOSPC;
 	struct work_counter counters[] = {
 		{ .name = "requests", .value = m->num_requests },
 		{ .name = "batches", .value = m->num_batches },
@@ -86,6 +89,7 @@ static void status(void *self, struct ipc_call *call)
 		{ .name = "inodes_cached", .value = m->inodes.num },
 		{ .name = "names_cached", .value = m->num_names },
 		{ .name = "dirty_files", .value = m->inodes.num_dirty },
+		{ .name = "unstored_files", .value = is_full ? flush_unstored(m) : 0 },
 	};
 	struct work_status_reply reply = { .counters = counters,
 		.num_counters = sizeof(counters) / sizeof(counters[0]) };

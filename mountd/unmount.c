@@ -1,5 +1,7 @@
 #include "mountd/unmount.h"
 
+#include <errno.h>
+
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
 #include "mountd/figure_walk.h"
@@ -42,5 +44,12 @@ void unmount_happened(struct mountd *m)
 	parked_drop(m);
 	figure_walk_drop(m);
 	r = unmount_make_durable(m);
+	if (r == -ENOSPC) {
+		/* The mount is gone: trying again would find the disk as full as now. Whoever
+		 * called fsync was told; the supervisor asks before it unmounts. */
+		log_error("mountd: the disk is full: %zu files that were written last are lost",
+			flush_give_up(m));
+		r = 0;
+	}
 	m->gone(m, r);
 }

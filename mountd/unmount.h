@@ -8,7 +8,8 @@ struct mountd;
 
 /* Stores what was written and waits until it is durable. */
 int unmount_make_durable(struct mountd *m);
-/* The kernel closed the connection: makes all durable, says work_unmounted, ends the process. */
+/* The kernel closed the connection: makes all durable, says work_unmounted, ends the process. What
+ * a full disk does not take is lost. */
 void unmount_happened(struct mountd *m);
 
 #endif

@@ -562,6 +562,6 @@ int engine_stat(struct engine *engine, struct engine_stat *ret)
 	}
 	ret->was_rebuilt = engine->was_rebuilt;
 	ret->arena_size = engine->arenas.arena_size;
-	ret->reserve = engine->reserve_fd >= 0 ? engine->options.reserve_size : 0;
+	ret->reserve = reserve_size(engine);
 	return engine->io->fstatvfs(engine->io->ctx, engine->options.dir_fd, &ret->fs);
 }

@@ -18,18 +18,27 @@ static uint64_t low_mark(const struct statvfs *fs)
 	return low < LOW_MIN ? LOW_MIN : low;
 }
 
+/* On a small disk less is kept. */
+static uint64_t wanted(const struct engine *engine, const struct statvfs *fs)
+{
+	uint64_t part = fs->f_blocks * fs->f_frsize / 8;
+
+	return engine->options.reserve_size < part ? engine->options.reserve_size : part;
+}
+
 void reserve_open(struct engine *engine)
 {
 	const struct store_io *io = engine->io;
-	uint64_t size = engine->options.reserve_size;
 	struct statvfs fs;
+	uint64_t size;
 	struct stat st;
 	int fd;
 
-	if (engine->reserve_fd >= 0 || size == UINT64_MAX)
+	if (engine->reserve_fd >= 0 || engine->options.reserve_size == UINT64_MAX)
 		return;
 	if (io->fstatvfs(io->ctx, engine->options.dir_fd, &fs) < 0)
 		return;
+	size = wanted(engine, &fs);
 	fd = io->openat(io->ctx, engine->options.dir_fd, "reserve", O_RDWR | O_CREAT, 0600);
 	if (fd < 0)
 		return;
@@ -45,6 +54,16 @@ void reserve_open(struct engine *engine)
 		return;
 	}
 	engine->reserve_fd = fd;
+}
+
+uint64_t reserve_size(const struct engine *engine)
+{
+	struct stat st;
+
+	if (engine->reserve_fd < 0 ||
+		engine->io->fstat(engine->io->ctx, engine->reserve_fd, &st) < 0)
+		return 0;
+	return (uint64_t)st.st_size;
 }
 
 int engine_use_reserve(struct engine *engine)
@@ -64,12 +83,17 @@ int engine_use_reserve(struct engine *engine)
 int engine_room(struct engine *engine)
 {
 	struct statvfs fs;
-	uint64_t bytes;
+	uint64_t bytes, low;
 
 	if (engine->io->fstatvfs(engine->io->ctx, engine->options.dir_fd, &fs) < 0)
 		return 0;
 	bytes = fs.f_bavail * fs.f_frsize;
-	if (bytes >= low_mark(&fs) && engine->reserve_fd < 0)
-		reserve_open(engine);
-	return bytes < low_mark(&fs) ? ENOSPC : 0;
+	low = low_mark(&fs);
+	if (engine->options.reserve_size == UINT64_MAX || engine->reserve_fd >= 0)
+		return bytes < low ? ENOSPC : 0;
+	/* What was given up for deleting is not for who writes. */
+	if (bytes < wanted(engine, &fs) + low)
+		return ENOSPC;
+	reserve_open(engine);
+	return 0;
 }

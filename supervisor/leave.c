@@ -1,6 +1,7 @@
 #include "supervisor/mounts.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@
 #define LINGER_SECONDS 2.0
 /* mountd has that long to store what was dirty when its mount ended. */
 #define FLUSH_SECONDS  120.0
+/* One that does not say how it stands is unmounted all the same. */
+#define ASK_MS	       5000
 
 void mount_set_failure(struct mount *m, const char *why)
 {
@@ -165,6 +168,36 @@ void mount_leave(struct mount *m, bool force)
 		detached(m, -EIO, NULL);
 }
 
+/* On a full disk what was written last may be in mountd's memory alone: that is said before. */
+static void unstored(void *arg, int err, const struct work_status_reply *reply)
+{
+	struct mount *m = arg;
+	uint64_t num = 0;
+
+	if (!m->call || m->is_over || m->detaching || m->state == MOUNT_LEAVING)
+		return;
+	for (size_t i = 0; !err && i < reply->num_counters; i++)
+		if (strcmp(reply->counters[i].name, "unstored_files") == 0)
+			num = reply->counters[i].value;
+	if (num == 0) {
+		mount_leave(m, false);
+		return;
+	}
+	ipc_call_fail(TAKE_PTR(m->call), -ENOSPC,
+		"%s: the disk is full, and %" PRIu64 " files that were written last are not "
+						     "stored: make room (delete files, then `bazil "
+		"gc -now`), or give them up with -force",
+		m->path, num);
+}
+
+static bool ask_unstored(struct mount *m)
+{
+	const struct child *c = &m->child;
+
+	return c->state == CHILD_RUNNING && c->work &&
+	       work_status_timeout(c->work, &(struct work_status){ 0 }, ASK_MS, unstored, m) == 0;
+}
+
 void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force)
 {
 	struct mount *m = mounts_at(s, target);
@@ -185,7 +218,8 @@ void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target,
 	/* Already detached, waiting for mountd to end: then the caller waits too. */
 	if (m->state == MOUNT_LEAVING && !force)
 		return;
-	mount_leave(m, force);
+	if (force || !ask_unstored(m))
+		mount_leave(m, force);
 }
 
 /* Deaths of mountd. */

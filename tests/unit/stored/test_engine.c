@@ -362,6 +362,58 @@ static void engine__malformed_entries_are_refused(void **state)
 	rig_free(&rig);
 }
 
+/* A disk of a given size and room. */
+static uint64_t disk_size, disk_free;
+
+static int fake_statvfs(void *ctx, int fd, struct statvfs *ret)
+{
+	*ret = (struct statvfs){
+		.f_frsize = 4096, .f_blocks = disk_size / 4096, .f_bavail = disk_free / 4096
+	};
+	return 0;
+}
+
+static void reserve__is_for_nobody_who_writes(void **state)
+{
+	struct store_io io = store_io_file;
+	struct engine_stat stat_now;
+	struct rig rig = { 0 };
+
+	io.fstatvfs = fake_statvfs;
+	disk_size = UINT64_C(1) << 30;
+	disk_free = disk_size / 2;
+	rig.options.io = &io;
+	rig.options.reserve_size = 4 << 20;
+	rig_new(&rig);
+	assert_int_equal(engine_stat(rig.engine, &stat_now), 0);
+	assert_int_equal(stat_now.reserve, 4 << 20);
+	/* 2 % of it. */
+	disk_free = 22 << 20;
+	assert_int_equal(engine_room(rig.engine), 0);
+	disk_free = 20 << 20;
+	assert_int_equal(engine_room(rig.engine), ENOSPC);
+	/* What it gives is no room. */
+	assert_int_equal(engine_use_reserve(rig.engine), 0);
+	assert_int_equal(engine_use_reserve(rig.engine), -ENOSPC);
+	disk_free = 24 << 20;
+	assert_int_equal(engine_room(rig.engine), ENOSPC);
+	assert_int_equal(engine_stat(rig.engine, &stat_now), 0);
+	assert_int_equal(stat_now.reserve, 0);
+	/* Room is where it fits in again. */
+	disk_free = 48 << 20;
+	assert_int_equal(engine_room(rig.engine), 0);
+	assert_int_equal(engine_stat(rig.engine, &stat_now), 0);
+	assert_int_equal(stat_now.reserve, 4 << 20);
+	rig_free(&rig);
+	/* A small disk is not all reserve. */
+	disk_size = 16 << 20;
+	disk_free = 15 << 20;
+	rig = (struct rig){ .options = { .io = &io, .reserve_size = 4 << 20 } };
+	rig_new(&rig);
+	assert_int_equal(engine_room(rig.engine), 0);
+	rig_free(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -376,6 +428,7 @@ int main(void)
 		cmocka_unit_test(engine__objects_are_kept_once_and_read_back),
 		cmocka_unit_test(engine__an_entry_is_taken_once),
 		cmocka_unit_test(engine__malformed_entries_are_refused),
+		cmocka_unit_test(reserve__is_for_nobody_who_writes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
