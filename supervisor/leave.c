@@ -185,7 +185,7 @@ static void unstored(void *arg, int err, const struct work_status_reply *reply)
 	}
 	ipc_call_fail(TAKE_PTR(m->call), -ENOSPC,
 		"%s: the disk is full, and %" PRIu64 " files that were written last are not "
-						     "stored: make room (delete files, then `bazil "
+		"stored: make room (delete files, then `bazil "
 		"gc -now`), or give them up with -force",
 		m->path, num);
 }
