@@ -5,18 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/connect.h"
+#include "cli/path.h"
 #include "cli/print.h"
 #include "ipc/chan.h"
 #include "ipc/ctl.gen.h"
 
-#define POLL_US	 200000
-#define PATH_LEN 4096
+#define POLL_US 200000
 
 static int ask(struct cli *cli, const struct ctl_scrub *req, struct ctl_scrub_reply *reply)
 {
@@ -26,29 +25,6 @@ static int ask(struct cli *cli, const struct ctl_scrub *req, struct ctl_scrub_re
 		return r;
 	r = ctl_scrub_wait(cli->chan, req, CLI_LONG_TIMEOUT_MS, reply);
 	return r < 0 ? cli_request_error("scrub", r, ipc_chan_error(cli->chan)) : CLI_OK;
-}
-
-/* The name of a file by its inode number, which only the volume's mount can tell. */
-static char *find_path(
-	const struct ctl_status_reply *status, const char *volume, uint64_t oid, char buf[PATH_LEN])
-{
-	char name[64];
-	ssize_t n;
-
-	snprintf(name, sizeof(name), "user.bazil.path.%" PRIx64, oid);
-	for (size_t i = 0; i < status->num_mounts; i++) {
-		size_t len = strlen(status->mounts[i].path);
-
-		if (strcmp(status->mounts[i].volume, volume) != 0 || len + 2 > PATH_LEN)
-			continue;
-		memcpy(buf, status->mounts[i].path, len);
-		n = getxattr(status->mounts[i].path, name, buf + len, PATH_LEN - len - 1);
-		if (n > 0) {
-			buf[len + (size_t)n] = '\0';
-			return buf;
-		}
-	}
-	return NULL;
 }
 
 static const char *when(uint64_t ns, char *buf, size_t size)
@@ -66,15 +42,19 @@ static const char *when(uint64_t ns, char *buf, size_t size)
 static void print_damages(
 	const struct ctl_scrub_reply *reply, const struct ctl_status_reply *status)
 {
-	char buf[PATH_LEN], *text;
+	char buf[CLI_PATH_LEN], *text;
 
 	for (size_t i = 0; i < reply->num_damages; i++) {
 		const struct ctl_damage *d = &reply->damages[i];
-		const char *path = find_path(status, d->volume, d->oid, buf);
+		const char *path = cli_path_of(status, d->volume, d->oid, d->until, buf);
 
 		if (path) {
 			text = cli_escape(path);
-			printf("damaged: %s\n", text);
+			if (d->until > 0)
+				printf("damaged: %s, as it was until %s\n", text,
+					cli_time(d->until));
+			else
+				printf("damaged: %s\n", text);
 			free(text);
 		} else {
 			printf("damaged: volume %s: inode %" PRIu64
@@ -90,17 +70,17 @@ static json_t *damages_json(
 	const struct ctl_scrub_reply *reply, const struct ctl_status_reply *status)
 {
 	json_t *list = json_array();
-	char buf[PATH_LEN];
+	char buf[CLI_PATH_LEN];
 
 	for (size_t i = 0; i < reply->num_damages; i++) {
 		const struct ctl_damage *d = &reply->damages[i];
-		char *path = find_path(status, d->volume, d->oid, buf);
+		char *path = cli_path_of(status, d->volume, d->oid, d->until, buf);
 		char *text = path ? cli_escape(path) : NULL;
 
-		json_array_append_new(
-			list, json_pack("{s:o,s:s,s:I,s:s*}", "object",
-				      cli_json_hex(d->id, sizeof(d->id)), "volume", d->volume,
-				      "inode", (json_int_t)d->oid, "path", text));
+		json_array_append_new(list, json_pack("{s:o,s:s,s:I,s:s*,s:I}", "object",
+						    cli_json_hex(d->id, sizeof(d->id)), "volume",
+						    d->volume, "inode", (json_int_t)d->oid, "path",
+						    text, "until_ns", (json_int_t)d->until));
 		free(text);
 	}
 	return list;

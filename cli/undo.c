@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/connect.h"
+#include "cli/path.h"
 #include "cli/print.h"
 #include "ipc/chan.h"
 #include "ipc/ctl.gen.h"
@@ -93,18 +94,42 @@ static bool take(void *arg, unsigned number, const struct ctl_sync *sync)
 	return number < wanted->number;
 }
 
-static int print_undone(const struct cli *cli, const struct ctl_sync_undo_reply *reply)
+/* The first of the files that stay as they are, for people on stderr or as a list. */
+static json_t *print_kept(struct cli *cli, const struct ctl_sync_undo_reply *reply)
+{
+	json_t *list = cli->json ? json_array() : NULL;
+	struct ctl_status_reply status;
+	char buf[CLI_PATH_LEN];
+
+	if (ctl_status_wait(cli->chan, &(struct ctl_status){ 0 }, CLI_TIMEOUT_MS, &status) < 0)
+		return list;
+	for (size_t i = 0; i < reply->num_kept; i++) {
+		char *path = cli_path_of(&status, cli->argv[0], reply->kept[i], 0, buf);
+		char *text = path ? cli_escape(path) : NULL;
+
+		if (list && text)
+			json_array_append_new(list, json_string(text));
+		else if (text)
+			fprintf(stderr, "stays: %s\n", text);
+		free(text);
+	}
+	ctl_status_reply_release(&status);
+	return list;
+}
+
+static int print_undone(struct cli *cli, const struct ctl_sync_undo_reply *reply)
 {
 	if (cli->json)
-		return cli_print_json(json_pack("{s:s,s:I,s:I}", "time", cli_time(reply->time),
+		return cli_print_json(json_pack("{s:s,s:I,s:I,s:o}", "time", cli_time(reply->time),
 			"restored", (json_int_t)reply->num_restored, "stayed",
-			(json_int_t)reply->stayed));
-	if (reply->stayed > 0)
-		fprintf(stderr,
-			"bazil: undo: %llu changes were taken back; %llu stay, as they were "
-			"changed "
-			"again since\n",
-			(unsigned long long)reply->num_restored, (unsigned long long)reply->stayed);
+			(json_int_t)reply->stayed, "kept", print_kept(cli, reply)));
+	if (reply->stayed == 0)
+		return CLI_OK;
+	fprintf(stderr,
+		"bazil: undo: %llu changes were taken back; %llu stay, as they were changed again "
+		"since\n",
+		(unsigned long long)reply->num_restored, (unsigned long long)reply->stayed);
+	print_kept(cli, reply);
 	return CLI_OK;
 }
 

@@ -14,7 +14,7 @@
 
 #define NUM_KNOWN  16384u /* direct-mapped */
 #define NUM_PLAIN  1024u
-#define NUM_ARENAS 4096u
+#define NUM_ARENAS 256u /* descriptors; the one that was not used for longest goes */
 
 struct known {
 	struct cas_id id;
@@ -34,6 +34,7 @@ struct plain {
 struct arena {
 	uint32_t number;
 	int fd;
+	uint64_t used;
 };
 
 struct chunks {
@@ -41,7 +42,7 @@ struct chunks {
 	struct plain plain[NUM_PLAIN];
 	size_t num_plain, plain_bytes;
 	uint64_t clock;
-	struct arena *arenas;
+	struct arena arenas[NUM_ARENAS];
 	size_t num_arenas;
 	struct cas_id missing[64];
 	size_t num_missing;
@@ -72,7 +73,6 @@ void chunks_free(struct chunks *chunks)
 		close(chunks->arenas[i].fd);
 	for (size_t i = 0; i < chunks->num_plain; i++)
 		free(chunks->plain[i].data);
-	free(chunks->arenas);
 	free(chunks->known);
 	free(chunks);
 }
@@ -232,15 +232,28 @@ int chunks_prepare(struct mountd *m, const struct cas_extent *extents, size_t nu
 	return r;
 }
 
+static struct arena *arena_room(struct chunks *chunks)
+{
+	struct arena *oldest = &chunks->arenas[0];
+
+	if (chunks->num_arenas < NUM_ARENAS)
+		return &chunks->arenas[chunks->num_arenas++];
+	for (size_t i = 1; i < NUM_ARENAS; i++)
+		if (chunks->arenas[i].used < oldest->used)
+			oldest = &chunks->arenas[i];
+	close(oldest->fd);
+	return oldest;
+}
+
 static int arena_fd(struct mountd *m, uint32_t number, int *ret_fd)
 {
 	struct chunks *chunks = m->chunks;
 	struct store_arena_reply reply;
-	struct arena *arenas;
 	int r;
 
 	for (size_t i = 0; i < chunks->num_arenas; i++)
 		if (chunks->arenas[i].number == number) {
+			chunks->arenas[i].used = ++chunks->clock;
 			*ret_fd = chunks->arenas[i].fd;
 			return 0;
 		}
@@ -250,14 +263,12 @@ static int arena_fd(struct mountd *m, uint32_t number, int *ret_fd)
 	} while (edge_again(m, r));
 	if (r < 0)
 		return r;
-	arenas = realloc(chunks->arenas, (chunks->num_arenas + 1) * sizeof(*arenas));
-	if (arenas == NULL || chunks->num_arenas >= NUM_ARENAS || reply.fd < 0) {
+	if (reply.fd < 0) {
 		store_arena_reply_release(&reply);
-		return arenas == NULL ? -ENOMEM : -EMFILE;
+		return -EMFILE;
 	}
-	chunks->arenas = arenas;
 	*ret_fd = IPC_TAKE_FD(reply.fd);
-	chunks->arenas[chunks->num_arenas++] = (struct arena){ .number = number, .fd = *ret_fd };
+	*arena_room(chunks) = (struct arena){ number, *ret_fd, ++chunks->clock };
 	store_arena_reply_release(&reply);
 	return 0;
 }

@@ -12,8 +12,8 @@
 #define DEPTH_MAX 4096
 
 /* The name of an inode in its parent: of a file with several, of the one that wins. */
-static int name_of(
-	struct mountd *m, uint64_t oid, struct sealed_link *ret, char name[SEALED_NAME_MAX + 1])
+static int name_of(struct mountd *m, uint64_t oid, uint64_t at, struct sealed_link *ret,
+	char name[SEALED_NAME_MAX + 1])
 {
 	struct store_inode_reply reply;
 	struct tree_record rec, best = { 0 };
@@ -21,8 +21,8 @@ static int name_of(
 	int r;
 
 	do {
-		r = store_inode_wait(
-			edge_store(m), &(struct store_inode){ .oid = oid }, EDGE_WAIT_MS, &reply);
+		r = store_inode_wait(edge_store(m), &(struct store_inode){ .oid = oid, .at = at },
+			EDGE_WAIT_MS, &reply);
 	} while (edge_again(m, r));
 	if (r < 0)
 		return r;
@@ -46,8 +46,11 @@ int hidden_path(struct mountd *m, const char *hex, char **ret, size_t *ret_len)
 	char name[SEALED_NAME_MAX + 1], *path, *end;
 	uint64_t oid = strtoull(hex, &end, 16);
 	size_t at = HIDDEN_MAX;
+	uint64_t at_time = 0;
 	int r = 0;
 
+	if (*end == '.' && end[1] != '\0')
+		at_time = strtoull(end + 1, &end, 16);
 	if (*hex == '\0' || *end != '\0' || oid == 0)
 		return -ENODATA;
 	path = malloc(HIDDEN_MAX);
@@ -56,7 +59,7 @@ int hidden_path(struct mountd *m, const char *hex, char **ret, size_t *ret_len)
 	for (int depth = 0; r == 0 && oid != TREE_ROOT; depth++) {
 		struct sealed_link link;
 
-		r = depth < DEPTH_MAX ? name_of(m, oid, &link, name) : -ELOOP;
+		r = depth < DEPTH_MAX ? name_of(m, oid, at_time, &link, name) : -ELOOP;
 		if (r == 0 && (size_t)link.name_len + 1 > at)
 			r = -E2BIG;
 		if (r < 0)

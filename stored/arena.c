@@ -20,6 +20,100 @@ static void arena_name(uint32_t number, char ret_name[32])
 	snprintf(ret_name, 32, "arena.%08u", number);
 }
 
+/* ---- descriptors */
+
+static struct arena *find(const struct arenas *a, uint32_t number)
+{
+	size_t low = 0, high = a->num;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (a->list[mid].number == number)
+			return &a->list[mid];
+		if (a->list[mid].number < number)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+static void arena_shut(struct arenas *a, struct arena *arena)
+{
+	if (arena->fd < 0)
+		return;
+	a->io->close(a->io->ctx, arena->fd);
+	arena->fd = -1;
+	a->num_open--;
+}
+
+static bool is_lent(const struct arenas *a, uint32_t number)
+{
+	for (size_t i = 0; i < ARENAS_NUM_BORROWERS; i++)
+		if (a->lent[i] == number)
+			return true;
+	return false;
+}
+
+/* All but the last are complete and durable: it was synced before the next was begun. So closing
+ * one loses no error of writing. */
+static void shut_oldest(struct arenas *a)
+{
+	struct arena *oldest = NULL;
+
+	for (size_t i = 0; i + 1 < a->num; i++) {
+		struct arena *arena = &a->list[i];
+
+		if (arena->fd >= 0 && (!oldest || arena->used < oldest->used) &&
+			!is_lent(a, arena->number))
+			oldest = arena;
+	}
+	if (oldest)
+		arena_shut(a, oldest);
+}
+
+static int arena_fd(struct arenas *a, struct arena *arena)
+{
+	char name[32];
+	int fd;
+
+	arena->used = ++a->clock;
+	if (arena->fd >= 0)
+		return arena->fd;
+	if (a->num_open >= a->open_max)
+		shut_oldest(a);
+	arena_name(arena->number, name);
+	fd = a->io->openat(a->io->ctx, a->dir_fd, name, O_RDWR, 0);
+	if (fd < 0)
+		return fd;
+	a->num_open++;
+	return arena->fd = fd;
+}
+
+int arenas_fd(struct arenas *a, uint32_t number)
+{
+	struct arena *arena = find(a, number);
+
+	return arena ? arena_fd(a, arena) : -ENOENT;
+}
+
+int arenas_lend(struct arenas *a, uint32_t number, enum arenas_borrower who)
+{
+	int fd = arenas_fd(a, number);
+
+	if (fd >= 0)
+		a->lent[who] = number;
+	return fd;
+}
+
+void arenas_give_back(struct arenas *a, enum arenas_borrower who)
+{
+	a->lent[who] = 0;
+}
+
+/* ---- making and loading */
+
 /* Makes arena `number`, durable with its name before anything is put into it: the index may name
  * it only when it cannot vanish any more. */
 static int arena_create(struct arenas *a, uint32_t number)
@@ -56,8 +150,12 @@ static int arena_create(struct arenas *a, uint32_t number)
 	}
 	arena = &a->list[a->num++];
 	*arena = (struct arena){ .number = number, .fd = fd, .sequence = super.sequence };
+	a->num_open++;
+	arena->used = ++a->clock;
 	arena->size = FRAME_SUPER_SIZE;
 	memcpy(arena->id, super.id, sizeof(arena->id));
+	if (a->num_open > a->open_max)
+		shut_oldest(a);
 	superblocks_keep(NULL, io, a->dir_fd, &super);
 	return 0;
 }
@@ -180,6 +278,8 @@ static int arena_load(struct arenas *a, const struct superblocks *copies, uint32
 		return r;
 	}
 	*ret = (struct arena){ .number = number, .fd = fd, .sequence = super.sequence };
+	a->num_open++;
+	ret->used = ++a->clock;
 	ret->size = (uint64_t)st.st_size;
 	memcpy(ret->id, super.id, sizeof(ret->id));
 	r = sealed_trailer_read(io, fd, number, ret->id, ret->size, &trailer);
@@ -187,7 +287,11 @@ static int arena_load(struct arenas *a, const struct superblocks *copies, uint32
 		ret->size = trailer.footer;
 		ret->has_ended = ret->is_sealed = true;
 	}
-	return r == -ENODATA ? 0 : r;
+	if (r == -ENODATA)
+		r = 0;
+	if (r < 0)
+		arena_shut(a, ret);
+	return r;
 }
 
 /* Kept, for whoever can make something of it. */
@@ -242,6 +346,8 @@ static int arenas_load(
 			a->num++;
 		else
 			names->numbers[num_bad++] = number;
+		if (a->num_open > a->open_max)
+			shut_oldest(a);
 	}
 	if (num_bad > 0)
 		*ret_bad = names->numbers[0];
@@ -252,13 +358,14 @@ static int arenas_load(
 }
 
 int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_t arena_size,
-	bool create, uint32_t *ret_bad)
+	size_t open_max, bool create, uint32_t *ret_bad)
 {
 	struct names names = { .a = a };
 	struct superblocks copies;
 	int r;
 
 	*a = (struct arenas){ .io = io, .dir_fd = dir_fd, .arena_size = arena_size };
+	a->open_max = open_max > 0 ? open_max : ARENAS_OPEN_MAX;
 	a->next_sequence = a->flushed = 1;
 	/* What a dead process wrote may still be on its way to the disk. */
 	a->written = 1;
@@ -283,7 +390,7 @@ void arenas_release(struct arenas *a)
 	size_t i;
 
 	for (i = 0; i < a->num; i++)
-		a->io->close(a->io->ctx, a->list[i].fd);
+		arena_shut(a, &a->list[i]);
 	free(a->list);
 	free(a->notes);
 	free(a->buf);
@@ -449,12 +556,16 @@ int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_
 		if (a->list[i].number < arena)
 			continue;
 		v.arena = &a->list[i];
+		r = arenas_lend(a, v.arena->number, ARENAS_SCAN);
+		if (r < 0)
+			break;
 		if (v.arena->sequence > a->next_sequence)
 			a->next_sequence = v.arena->sequence;
 		if (v.arena->number != arena || offset < FRAME_SUPER_SIZE)
 			offset = FRAME_SUPER_SIZE;
 		r = visit_arena(&v, offset, i + 1 == a->num);
 	}
+	arenas_give_back(a, ARENAS_SCAN);
 	a->flushed = a->scanned = a->next_sequence;
 	scan_release(&v.scan);
 	scan_release(&v.one);
@@ -500,7 +611,10 @@ int arenas_verify(struct arenas *a, struct place *at, uint64_t max, uint64_t *re
 	if (r < 0)
 		return r;
 	from = at->offset;
-	r = verify_arena(&s, &a->list[i], at, max, fn, damage, arg);
+	r = arenas_lend(a, at->arena, ARENAS_SCAN);
+	if (r >= 0)
+		r = verify_arena(&s, &a->list[i], at, max, fn, damage, arg);
+	arenas_give_back(a, ARENAS_SCAN);
 	scan_release(&s);
 	if (r < 0)
 		return r;
@@ -764,32 +878,17 @@ bool arenas_is_before(struct place x, struct place y)
 
 /* ---- reading */
 
-static struct arena *find(const struct arenas *a, uint32_t number)
+int arenas_read(struct arenas *a, struct place place, void *data)
 {
-	size_t low = 0, high = a->num;
-
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (a->list[mid].number == number)
-			return &a->list[mid];
-		if (a->list[mid].number < number)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return NULL;
-}
-
-int arenas_read(const struct arenas *a, struct place place, void *data)
-{
-	const struct arena *arena = find(a, place.arena);
+	struct arena *arena = find(a, place.arena);
+	int fd;
 
 	if (!arena)
 		return -EBADMSG;
 	if (place.offset > arena->size || place.len > arena->size - place.offset)
 		return -EIO;
-	return store_io_read_full(a->io, arena->fd, data, place.len, place.offset);
+	fd = arena_fd(a, arena);
+	return fd < 0 ? fd : store_io_read_full(a->io, fd, data, place.len, place.offset);
 }
 
 int arenas_open_one(const struct arenas *a, uint32_t number)
@@ -802,21 +901,17 @@ int arenas_open_one(const struct arenas *a, uint32_t number)
 	return a->io->openat(a->io->ctx, a->dir_fd, name, O_RDONLY, 0);
 }
 
-int arenas_fd(const struct arenas *a, uint32_t number)
+int arenas_open_sealed(struct arenas *a, uint32_t number, struct sealed_arena *ret)
 {
-	const struct arena *arena = find(a, number);
-
-	return arena ? arena->fd : -ENOENT;
-}
-
-int arenas_open_sealed(const struct arenas *a, uint32_t number, struct sealed_arena *ret)
-{
-	const struct arena *arena = find(a, number);
+	struct arena *arena = find(a, number);
+	int fd;
 
 	if (!arena)
 		return -ENOENT;
-	return arena->is_sealed ? sealed_arena_open(ret, a->io, arena->fd, arena->number, arena->id)
-				: -ENODATA;
+	if (!arena->is_sealed)
+		return -ENODATA;
+	fd = arena_fd(a, arena);
+	return fd < 0 ? fd : sealed_arena_open(ret, a->io, fd, arena->number, arena->id);
 }
 
 int arenas_unlink(struct arenas *a, uint32_t number)
@@ -834,7 +929,7 @@ int arenas_unlink(struct arenas *a, uint32_t number)
 	r = a->io->unlinkat(a->io->ctx, a->dir_fd, name);
 	if (r < 0)
 		return r;
-	a->io->close(a->io->ctx, arena->fd);
+	arena_shut(a, arena);
 	i = (size_t)(arena - a->list);
 	memmove(arena, arena + 1, (a->num - i - 1) * sizeof(*arena));
 	a->num--;

@@ -12,6 +12,9 @@
  * failed fdatasync is final (-EIO for ever after) and noted for the next opening (stored/failed.h):
  * the kernel may have marked the pages clean; the process must end.
  *
+ * The last arena is open; of the others only some are, those used of late, and all are opened again
+ * when they are needed: so there may be more arenas than descriptors.
+ *
  * Not for use from several threads.
  */
 #ifndef BAZIL_STORED_ARENA_H
@@ -28,7 +31,8 @@
 
 struct arena {
 	uint32_t number;
-	int fd;
+	int fd;	       /* -1: not open now */
+	uint64_t used; /* when, by the clock of struct arenas */
 	uint8_t id[16];
 	uint64_t sequence; /* of its first frame */
 	uint64_t size;	   /* end of the last frame written */
@@ -37,12 +41,25 @@ struct arena {
 	bool is_left;	   /* sealing failed; not tried again before the next opening */
 };
 
+/* Who has the descriptor of an arena for longer than a call: it stays open meanwhile. */
+enum arenas_borrower {
+	ARENAS_SCAN,
+	ARENAS_SEALER, /* stored/sealer.h */
+	ARENAS_SYNCER, /* stored/syncer.h */
+	ARENAS_NUM_BORROWERS,
+};
+
+#define ARENAS_OPEN_MAX 256
+
 struct arenas {
 	const struct store_io *io;
 	int dir_fd;
 	uint64_t arena_size; /* a new arena is begun behind this size */
 	struct arena *list;  /* ascending numbers; the last is appended to */
 	size_t num;
+	size_t num_open, open_max; /* descriptors: more are closed, the longest unused first */
+	uint64_t clock;
+	uint32_t lent[ARENAS_NUM_BORROWERS]; /* numbers of arenas; 0: none */
 	uint64_t next_sequence;
 	uint64_t flushed; /* frames before this sequence are written */
 	uint64_t synced;  /* and before this one durable */
@@ -73,11 +90,12 @@ typedef int arenas_frame_fn(void *arg, const struct frame_view *frame);
 /* Bytes that are no frame although valid ones follow, or a cut tail. */
 typedef void arenas_damage_fn(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail);
 
-/* Opens the arenas that there are; makes the first when there is none and create is set. Damaged
+/* Opens the arenas that there are; makes the first when there is none and create is set. open_max:
+ * descriptors to keep, 0: ARENAS_OPEN_MAX. Damaged
  * superblocks are mended, or their arenas set aside, as a->notes tells. -EBADMSG with *ret_bad set:
  * none would be left; -EPROTONOSUPPORT: one is of a newer program. */
 int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_t arena_size,
-	bool create, uint32_t *ret_bad);
+	size_t open_max, bool create, uint32_t *ret_bad);
 void arenas_release(struct arenas *a);
 
 /*
@@ -138,12 +156,15 @@ struct place arenas_position(const struct arenas *a);
 bool arenas_is_before(struct place x, struct place y);
 
 /* -EBADMSG: its arena is not there; -EIO: past its end. */
-int arenas_read(const struct arenas *a, struct place place, void *data);
-/* A descriptor for reading and punching, lent until the arena is unlinked; -ENOENT. */
-int arenas_fd(const struct arenas *a, uint32_t number);
-/* The arena's footer, to be closed by sealed_arena_close before the arena is unlinked or `a`
- * released. -ENOENT, -ENODATA: not sealed; -EBADMSG: its footer is damaged. */
-int arenas_open_sealed(const struct arenas *a, uint32_t number, struct sealed_arena *ret);
+int arenas_read(struct arenas *a, struct place place, void *data);
+/* A descriptor for reading and punching, good until the next call; -ENOENT. */
+int arenas_fd(struct arenas *a, uint32_t number);
+/* The same, good until it is given back; a borrower has one at a time. */
+int arenas_lend(struct arenas *a, uint32_t number, enum arenas_borrower who);
+void arenas_give_back(struct arenas *a, enum arenas_borrower who);
+/* The arena's footer, to be closed by sealed_arena_close. It has the descriptor of arenas_fd.
+ * -ENOENT, -ENODATA: not sealed; -EBADMSG: its footer is damaged. */
+int arenas_open_sealed(struct arenas *a, uint32_t number, struct sealed_arena *ret);
 /*
  * Removes a sealed arena, durable when it returns: -EBUSY if it is not sealed. The index must be
  * committed without any place in it and with a position behind it (engine_checkpoint), and all of

@@ -14,16 +14,19 @@ static int count_file(struct engine *engine, const struct arena *arena, struct c
 	const struct store_io *io = engine->io;
 	struct sealed_trailer trailer;
 	struct stat st;
-	int r;
+	int fd, r;
 
 	*ret = (struct census_arena){ .number = arena->number, .is_sealed = arena->is_sealed };
-	r = io->fstat(io->ctx, arena->fd, &st);
+	fd = arenas_fd(&engine->arenas, arena->number);
+	if (fd < 0)
+		return fd;
+	r = io->fstat(io->ctx, fd, &st);
 	if (r < 0)
 		return r;
 	ret->size = (uint64_t)st.st_size;
 	ret->disk = (uint64_t)st.st_blocks * 512;
 	/* All that was ever put there; what lives is taken away from it at the end. */
-	if (arena->is_sealed && sealed_trailer_read(io, arena->fd, arena->number, arena->id,
+	if (arena->is_sealed && sealed_trailer_read(io, fd, arena->number, arena->id,
 					(uint64_t)st.st_size, &trailer) == 0)
 		ret->dead = trailer.object_bytes;
 	return 0;
@@ -132,7 +135,7 @@ static void note_footer(struct engine *engine, const struct arena *arena)
 {
 	struct sealed_arena sealed;
 
-	if (sealed_arena_open(&sealed, engine->io, arena->fd, arena->number, arena->id) < 0)
+	if (arenas_open_sealed(&engine->arenas, arena->number, &sealed) < 0)
 		return;
 	if (sealed.trailer.num_damaged > 0)
 		sealed_arena_walk(&sealed, note_listed, engine);

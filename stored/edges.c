@@ -63,7 +63,8 @@ void mount_close(struct store_server *mount)
 	free(mount);
 	sync_flushed(stored, volume, 0);
 	collect_flushed(stored, NULL, 0);
-	sync_seen(stored, volume, UINT64_MAX);
+	undo_flushed(stored, volume, 0);
+	seen_view(stored, volume, UINT64_MAX);
 }
 
 static void mount_closed(void *self, struct ipc_chan *chan, int err)
@@ -235,6 +236,8 @@ static void ctl_close(struct ctl_server *ctl)
 	while (*link != ctl)
 		link = &(*link)->next;
 	*link = ctl->next;
+	undo_close(ctl->stored, ctl);
+	seen_close(ctl->stored, ctl->chan);
 	ipc_chan_close(ctl->chan);
 	free(ctl);
 }

@@ -142,7 +142,7 @@ size_t reg_values(const struct reg *reg)
 	return num;
 }
 
-int element_read(const struct arenas *arenas, const struct element *e, uint8_t *ret_data)
+int element_read(struct arenas *arenas, const struct element *e, uint8_t *ret_data)
 {
 	int r;
 

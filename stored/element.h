@@ -66,6 +66,6 @@ static inline size_t element_size(const struct element *e)
 {
 	return e->is_far ? e->raw_len + (size_t)e->sealed_len : e->raw_len;
 }
-int element_read(const struct arenas *arenas, const struct element *e, uint8_t *ret_data);
+int element_read(struct arenas *arenas, const struct element *e, uint8_t *ret_data);
 
 #endif

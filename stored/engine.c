@@ -192,7 +192,8 @@ static int engine_open_arenas(struct engine *engine)
 	int r;
 
 	r = arenas_open(&engine->arenas, engine->io, engine->options.dir_fd,
-		size ? size : ARENA_SIZE, engine->options.create, &bad);
+		size ? size : ARENA_SIZE, engine->options.open_arenas, engine->options.create,
+		&bad);
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT)
 		return engine_fail(engine, r,
 			"store: arena.%08u is damaged at its start; restore it from a backup", bad);
@@ -284,6 +285,7 @@ void engine_abandon(struct engine *engine)
 		close(engine->lock_fd);
 	free(engine->parts.places);
 	free(engine->holes.list);
+	bulk_release(&engine->bulk);
 	free(engine->moved);
 	free(engine->value);
 	free(engine->past);

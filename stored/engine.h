@@ -60,6 +60,7 @@ struct engine_options {
 	bool rebuild;	       /* forget the index and make it anew from the arenas; an opening that
 				  does not get to its end is followed by one that does so too */
 	uint64_t arena_size;   /* 0: as store/format says, 1 GiB */
+	uint32_t open_arenas;  /* descriptors of them to keep; 0: ARENAS_OPEN_MAX */
 	uint32_t part_size;    /* of what a pull changes, in one frame; 0: 4 MiB */
 	uint64_t map_size;     /* 0: 1 TiB */
 	uint64_t reserve_size; /* 0: 64 MiB; ~0: none */

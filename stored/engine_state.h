@@ -8,6 +8,7 @@
 #define BAZIL_STORED_ENGINE_STATE_H
 
 #include "stored/arena.h"
+#include "stored/bulk.h"
 #include "stored/census.h"
 #include "stored/db.h"
 #include "stored/digest.h"
@@ -103,6 +104,7 @@ struct engine {
 		struct place *list;
 		size_t num, cap;
 	} holes;
+	struct bulk bulk; /* rows of objects, while replaying */
 	struct sealer *sealer;
 	struct syncer *syncer;
 	struct shrink *shrink;

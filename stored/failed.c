@@ -129,22 +129,23 @@ static int rewrite(const struct store_io *io, int fd, uint64_t from, uint64_t en
 	return r;
 }
 
-static int rewrite_arena(
-	const struct arenas *a, const struct arena *arena, uint64_t from, uint8_t *buf)
+static int rewrite_arena(struct arenas *a, const struct arena *arena, uint64_t from, uint8_t *buf)
 {
 	struct stat st;
-	int r;
+	int fd = arenas_fd(a, arena->number), r;
 
-	r = a->io->fstat(a->io->ctx, arena->fd, &st);
+	if (fd < 0)
+		return fd;
+	r = a->io->fstat(a->io->ctx, fd, &st);
 	/* The superblock may be younger than what was known to be durable. */
 	if (r == 0)
-		r = rewrite(a->io, arena->fd, 0, FRAME_SUPER_SIZE, buf);
+		r = rewrite(a->io, fd, 0, FRAME_SUPER_SIZE, buf);
 	if (r == 0)
-		r = rewrite(a->io, arena->fd, from, (uint64_t)st.st_size, buf);
-	return r < 0 ? r : a->io->fdatasync(a->io->ctx, arena->fd);
+		r = rewrite(a->io, fd, from, (uint64_t)st.st_size, buf);
+	return r < 0 ? r : a->io->fdatasync(a->io->ctx, fd);
 }
 
-int failed_rewrite(const struct arenas *a, const struct failed *failed)
+int failed_rewrite(struct arenas *a, const struct failed *failed)
 {
 	uint8_t *buf = malloc(STEP);
 	uint32_t first = failed->from.arena;

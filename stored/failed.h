@@ -41,7 +41,7 @@ void failed_note_index(const struct store_io *io, int dir_fd);
 
 void failed_read(const struct store_io *io, int dir_fd, struct failed *ret);
 /* Durable when it returns 0. The arenas are open and not yet scanned. */
-int failed_rewrite(const struct arenas *a, const struct failed *failed);
+int failed_rewrite(struct arenas *a, const struct failed *failed);
 void failed_clear(const struct store_io *io, int dir_fd);
 
 #endif

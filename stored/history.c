@@ -277,7 +277,7 @@ int history_each(struct engine *engine, history_fn *fn, void *arg)
 	struct db_iter it;
 	int r;
 
-	r = db_iter_first(&it, txn(engine), DB_HIST, NULL, 0, NULL, 0);
+	r = db_iter_first(&it, txn(engine), DB_HIST, "", 0, NULL, 0);
 	while (r == 1) {
 		uint8_t packed[TREE_KEY_SIZE] = { 0 };
 
@@ -289,7 +289,7 @@ int history_each(struct engine *engine, history_fn *fn, void *arg)
 		r = tree_key_unpack(packed, &key) < 0 ? -EUCLEAN
 						      : reg_parse(reg, it.value, it.value_len);
 		if (r == 0)
-			r = fn(arg, be32_get(it.key), &key, reg);
+			r = fn(arg, be32_get(it.key), &key, be64_get(it.key + it.key_len - 8), reg);
 		if (r != 0)
 			break;
 		r = db_iter_next(&it);

@@ -54,9 +54,10 @@ bool history_fallen(struct engine *engine, const struct volume *vol, uint64_t oi
 /* 0, or -ESTALE: retention let go of it. */
 int history_check(const struct volume *vol, uint64_t at);
 
-/* Every set of elements of the past, of all volumes; a value other than 0 ends it and is returned.
- * fn must not write. */
-typedef int history_fn(void *arg, uint32_t vol, const struct tree_key *key, const struct reg *reg);
+/* Every set of elements of the past, of all volumes, and until when it was so; a value other than 0
+ * ends it and is returned. fn must not write. */
+typedef int history_fn(
+	void *arg, uint32_t vol, const struct tree_key *key, uint64_t until, const struct reg *reg);
 int history_each(struct engine *engine, history_fn *fn, void *arg);
 
 /* ---- rows */

@@ -1,6 +1,7 @@
 #include "stored/object.h"
 
 #include "cas/object.h"
+#include "stored/bulk.h"
 #include "stored/gc_state.h"
 #include "stored/intake.h"
 #include "stored/rows.h"
@@ -73,8 +74,7 @@ static bool is_manifest(const uint8_t *sealed, size_t len)
 	       sealed[6] == CAS_TYPE_MANIFEST;
 }
 
-/* A manifest never has a tag; without one it is as the caller knows. */
-static int object_index(struct engine *engine, const uint8_t *id, const uint8_t *tag,
+int object_put_row(struct engine *engine, const uint8_t id[32], const uint8_t tag[32],
 	struct place sealed, bool is_leaf)
 {
 	bool has_tag = memcmp(tag, zero_tag, 32) != 0;
@@ -91,10 +91,21 @@ static int object_index(struct engine *engine, const uint8_t *id, const uint8_t 
 	le32_put(row + 4, sealed.len | (is_leaf || has_tag ? LEAF_BIT : 0));
 	le64_put(row + 8, sealed.offset);
 	r = db_put(txn(engine), DB_OBJECTS, id, 32, row, sizeof(row));
-	if (r == 0 && has_tag)
-		r = db_put(txn(engine), DB_TAGS, tag, 32, id, 32);
 	engine->object_bytes += sealed.len;
 	return r;
+}
+
+int object_put_tag(struct engine *engine, const uint8_t id[32], const uint8_t tag[32])
+{
+	return memcmp(tag, zero_tag, 32) == 0 ? 0 : db_put(txn(engine), DB_TAGS, tag, 32, id, 32);
+}
+
+static int object_index(struct engine *engine, const uint8_t *id, const uint8_t *tag,
+	struct place sealed, bool is_leaf)
+{
+	int r = object_put_row(engine, id, tag, sealed, is_leaf);
+
+	return r < 0 ? r : object_put_tag(engine, id, tag);
 }
 
 static int hole_add(struct engine *engine, struct place place)
@@ -123,7 +134,7 @@ int object_replay(struct engine *engine, const struct frame_view *frame)
 	sealed.offset += FRAME_OBJECT_HEAD;
 	sealed.len -= FRAME_OBJECT_HEAD;
 	/* Of a sealed arena the footer is read and not the object. */
-	return object_index(engine, frame->payload, frame->payload + 32, sealed, false);
+	return bulk_add(engine, frame->payload, frame->payload + 32, sealed);
 }
 
 /* ---- giving up */
@@ -172,11 +183,12 @@ static void hole_named(struct engine *engine, const struct frame_freed *freed)
 
 int object_replay_freed(struct engine *engine, const struct frame_view *frame)
 {
-	int num = frame_freed_num(frame->payload, frame->place.len), i, r = 0;
+	int num = frame_freed_num(frame->payload, frame->place.len), i, r;
 	struct frame_freed freed;
 
 	if (num < 0)
 		return num;
+	r = bulk_flush(engine);
 	for (i = 0; r == 0 && i < num; i++) {
 		frame_freed_parse(frame->payload, i, &freed);
 		hole_named(engine, &freed);

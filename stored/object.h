@@ -33,4 +33,10 @@ int object_move(struct engine *engine, const struct sealed_object *object, const
  * return: -ERESTART, or -EIO. */
 int engine_undo(struct engine *engine, int err);
 
+/* The two rows of an object; tag zero: it has none and so no second row. A manifest never has a
+ * tag; without one it is as the caller knows. */
+int object_put_row(struct engine *engine, const uint8_t id[32], const uint8_t tag[32],
+	struct place sealed, bool is_leaf);
+int object_put_tag(struct engine *engine, const uint8_t id[32], const uint8_t tag[32]);
+
 #endif

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COMMIT_EVERY   200000 /* changes, while replaying a long log */
-#define PROGRESS_EVERY 256    /* frames between two looks at the clock */
+#define COMMIT_EVERY   BULK_ROWS /* changes, while replaying a long log */
+#define PROGRESS_EVERY 256	 /* frames between two looks at the clock */
 #define PROGRESS_NS    UINT64_C(100000000)
 
 static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail)
@@ -94,7 +94,9 @@ static int replay_commit(struct engine *engine, struct place next)
 	uint8_t row[24], bytes[8];
 	int r;
 
-	r = arenas_sync(&engine->arenas);
+	r = bulk_flush(engine);
+	if (r == 0)
+		r = arenas_sync(&engine->arenas);
 	if (r == 0)
 		r = volumes_save(engine);
 	le32_put(row, ROWS_VERSION);
@@ -226,6 +228,7 @@ static int replay_once(struct engine *engine)
 	engine->num_moved = 0;
 	engine->parts.num = 0;
 	engine->holes.num = 0;
+	bulk_drop(&engine->bulk);
 	engine->ops = 0;
 	r = db_begin(engine->db);
 	if (r == 0)
@@ -239,6 +242,9 @@ static int replay_once(struct engine *engine)
 	engine->is_replaying = true;
 	r = arenas_scan(&engine->arenas, engine->committed.arena, engine->committed.offset,
 		replay_frame, replay_damage, engine);
+	if (r == 0)
+		r = bulk_flush(engine);
+	bulk_release(&engine->bulk);
 	engine->is_replaying = false;
 	engine->parts.num = 0;
 	if (r < 0)

@@ -1,7 +1,8 @@
 /*
- * Which files need given objects: for telling people what is lost with a damaged one. Walks all
- * records and the manifests that they refer to, so it takes time in proportion to the store; it is
- * for rare occasions.
+ * Which files need given objects: for telling people what is lost with a damaged one. A file as it
+ * is now comes before one as it was: history is told of only for objects that nothing needs now.
+ * Walks all records and the manifests that they refer to, so it takes time in proportion to the
+ * store; it is for rare occasions.
  */
 #ifndef BAZIL_STORED_REFERRERS_H
 #define BAZIL_STORED_REFERRERS_H
@@ -10,7 +11,8 @@
 
 struct referrer {
 	uint8_t volume[16];
-	uint64_t oid; /* the file, as it is now */
+	uint64_t oid;	/* the file */
+	uint64_t until; /* ns since 1970: as it was before, the latest; 0: as it is now */
 	uint8_t id[32];
 };
 

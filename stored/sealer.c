@@ -69,6 +69,7 @@ static void note(struct engine *engine, struct sealer *s)
 	struct arena *arena = NULL;
 	size_t i;
 
+	arenas_give_back(a, ARENAS_SEALER);
 	for (i = 0; i < a->num; i++)
 		if (a->list[i].number == s->arena.number)
 			arena = &a->list[i];
@@ -90,7 +91,14 @@ static void note(struct engine *engine, struct sealer *s)
 
 static void begin(struct engine *engine, struct sealer *s, const struct arena *arena)
 {
+	int fd = arenas_lend(&engine->arenas, arena->number, ARENAS_SEALER);
+
 	s->arena = *arena;
+	if (fd < 0) {
+		s->result = fd;
+		note(engine, s);
+		return;
+	}
 	atomic_store(&s->is_done, false);
 	if (engine->options.threads && thread_make(s) == 0) {
 		s->has_thread = true;

@@ -274,34 +274,3 @@ void on_ctl_sync_list(
 	}
 	ctl_sync_list_reply(call, &reply);
 }
-
-void on_ctl_sync_undo(
-	struct ctl_server *self, struct ipc_call *call, const struct ctl_sync_undo *req)
-{
-	struct engine *engine = self->stored->engine;
-	struct volume *vol = named(self, call, req->volume);
-	struct undo_result result = { 0 };
-	struct store_server *mount;
-	struct volume_info info;
-	int r;
-
-	if (!vol)
-		return;
-	r = undo_run(engine, vol, req->time, &result);
-	if (r == -EIO)
-		stored_die(r, "undoing a sync");
-	if (r < 0) {
-		ipc_call_fail(call, r, "%s", engine_error(engine));
-	} else {
-		volume_info(vol, &info);
-		mount = stored_mount_of(self->stored, info.id);
-		if (mount && result.num_restored > 0)
-			mount_tell(mount, info.view - 1, info.view, &result.changes);
-		ctl_sync_undo_reply(call, &(struct ctl_sync_undo_reply){ .time = result.time,
-						  .num_restored = result.num_restored,
-						  .stayed = result.num_stayed,
-						  .kept = result.kept,
-						  .num_kept = result.num_kept });
-	}
-	engine_changes_release(&result.changes);
-}

@@ -200,7 +200,9 @@ static void describe(struct stored *stored, struct ipc_call *call)
 
 		if (vol)
 			volume_info(vol, &info);
-		*d = (struct ctl_damage){ .volume = info.name, .oid = users[i].oid };
+		*d = (struct ctl_damage){
+			.volume = info.name, .oid = users[i].oid, .until = users[i].until
+		};
 		memcpy(d->id, users[i].id, sizeof(d->id));
 	}
 	reply.unhealed = found > 0 ? (uint32_t)found : 0;

@@ -298,10 +298,11 @@ void on_store_kick(struct store_server *self, const struct store_kick *msg)
 void on_store_flushed(struct store_server *self, const struct store_flushed *msg)
 {
 	sync_flushed(self->stored, self->volume, msg->token);
+	undo_flushed(self->stored, self->volume, msg->token);
 	collect_flushed(self->stored, self, msg->token);
 }
 
 void on_store_seen(struct store_server *self, const struct store_seen *msg)
 {
-	sync_seen(self->stored, self->volume, msg->view);
+	seen_view(self->stored, self->volume, msg->view);
 }

@@ -17,7 +17,6 @@
 #define SERVE_IDLE_SECONDS 60.0
 #define NEED_MAX	   60000
 #define KNOWN_MAX	   65536
-#define SEEN_SECONDS	   10.0 /* nor does a pull for one to show it */
 #define FLUSH_SECONDS	   10.0 /* a peer waits no longer for a mountd */
 
 /* ---- settings */
@@ -165,71 +164,39 @@ void on_sync_pull_put(
 		sync_pull_put_reply(call, &(struct sync_pull_put_reply){ 0 });
 }
 
-static void pull_answer(struct ipc_call *call, uint64_t num_changed, uint64_t num_conflicts)
-{
-	sync_pull_step_reply(call, &(struct sync_pull_step_reply){ .num_changed = num_changed,
-					   .num_conflicts = num_conflicts });
-}
+struct pull_waiting {
+	struct seen_waiting seen;
+	uint64_t num_changed, num_conflicts;
+};
 
-/* Takes it out of the list and answers: the pull is durable in any case. */
-static void seen_go(struct seen_waiting *w)
+static void pull_answer(struct seen_waiting *seen)
 {
-	struct seen_waiting **link = &w->sync->unseen;
+	struct pull_waiting *w = (struct pull_waiting *)seen;
 
-	while (*link != w)
-		link = &(*link)->next;
-	*link = w->next;
-	ev_timer_stop(w->sync->stored->loop, &w->timer);
-	pull_answer(w->call, w->num_changed, w->num_conflicts);
+	sync_pull_step_reply(
+		seen->call, &(struct sync_pull_step_reply){ .num_changed = w->num_changed,
+				    .num_conflicts = w->num_conflicts });
 	free(w);
 }
 
-static void on_seen_late(struct ev_loop *loop, struct ev_timer *timer, int events)
-{
-	log_warn("stored: a mountd did not show a pull in time: it will a little later");
-	seen_go(timer->data);
-}
-
-void sync_seen(struct stored *stored, const uint8_t volume[16], uint64_t view)
-{
-	struct seen_waiting *w, *next;
-
-	for (w = stored->sync ? stored->sync->unseen : NULL; w; w = next) {
-		next = w->next;
-		if (memcmp(w->volume, volume, 16) == 0 && w->view <= view)
-			seen_go(w);
-	}
-}
-
-/* Tells mountd what changed; the answer goes when it shows it: who syncs and then looks must see
- * it. */
 static void pull_ended(struct sync_server *self, struct ipc_call *call, int i, uint64_t since,
 	const struct pull_result *result)
 {
-	struct store_server *mount = stored_mount_of(self->stored, self->pulls[i].volume);
 	struct volume *vol = engine_volume(self->stored->engine, self->pulls[i].volume);
-	struct volume_info info;
-	struct seen_waiting *w;
+	struct pull_waiting *w = calloc(1, sizeof(*w));
 
 	self->stored->counters.pulls++;
-	w = mount && vol ? calloc(1, sizeof(*w)) : NULL;
-	if (!w) {
-		pull_answer(call, result->num_changed, result->num_conflicts);
-		return;
-	}
-	volume_info(vol, &info);
-	w->sync = self;
-	w->call = call;
-	w->view = info.view;
+	if (!w)
+		abort();
 	w->num_changed = result->num_changed;
 	w->num_conflicts = result->num_conflicts;
-	memcpy(w->volume, info.id, sizeof(w->volume));
-	ev_timer_init(&w->timer, on_seen_late, SEEN_SECONDS, 0.);
-	w->timer.data = w;
-	ev_timer_start(self->stored->loop, &w->timer);
-	w->next = self->unseen;
-	self->unseen = w;
-	mount_tell(mount, since, info.view, &result->changes);
+	w->seen.chan = self->chan;
+	w->seen.call = call;
+	w->seen.answer = pull_answer;
+	if (vol)
+		seen_tell(&w->seen, self->stored, vol, since, &result->changes);
+	else
+		pull_answer(&w->seen);
 }
 
 void on_sync_pull_step(
@@ -616,8 +583,7 @@ void sync_release(struct sync_server *self)
 		ipc_call_fail(w->call, -ECONNRESET, NULL);
 		free(w);
 	}
-	while (self->unseen)
-		seen_go(self->unseen);
+	seen_close(self->stored, self->chan);
 	while ((job = self->jobs)) {
 		self->jobs = job->next;
 		ipc_call_fail(job->call, -ECONNRESET, NULL);

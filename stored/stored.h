@@ -64,13 +64,16 @@ struct serve_waiting {
 	uint8_t known[];
 };
 
-/* A pull that is committed and answered when the volume's mountd shows it. */
+/* A pull or an undo that is committed and answered when the volume's mountd shows it. Embedded at
+ * the start of what `answer` needs, which frees all. */
 struct seen_waiting {
 	struct seen_waiting *next;
-	struct sync_server *sync;
+	struct stored *stored;
+	const struct ipc_chan *chan; /* of who asked */
 	struct ipc_call *call;
+	void (*answer)(struct seen_waiting *w);
 	struct ev_timer timer;
-	uint64_t view, num_changed, num_conflicts;
+	uint64_t view;
 	uint8_t volume[16];
 };
 
@@ -91,7 +94,6 @@ struct sync_server {
 		double used; /* loop time */
 	} serves[ENGINE_SERVES_MAX];
 	struct serve_waiting *waiting;
-	struct seen_waiting *unseen;
 	uint64_t next_id;
 };
 
@@ -108,6 +110,7 @@ struct fetch_client {
 	struct ipc_chan *chan;
 };
 
+struct undo_waiting;
 struct waiting_edge;
 
 struct stored {
@@ -127,6 +130,8 @@ struct stored {
 	struct store_server *mounts;
 	struct sync_server *sync;
 	struct ctl_server *ctls;
+	struct seen_waiting *unseen;
+	struct undo_waiting *undos;
 	struct fetch_client *fetch;
 	struct fetch *fetches;
 	struct collect *collect;
@@ -151,8 +156,21 @@ struct store_server *stored_mount_of(struct stored *stored, const uint8_t volume
 /* ---- stored/serve_sync.c */
 /* The pulls that waited for this token, or (0) for this volume's mountd at all, go on. */
 void sync_flushed(struct stored *stored, const uint8_t volume[16], uint64_t token);
+
+/* ---- stored/seen.c */
+/* Tells the volume's mountd what changed since a view, and answers when it shows it: who syncs and
+ * then looks must see it. At once when there is no mount. chan, call and answer are set. */
+void seen_tell(struct seen_waiting *w, struct stored *stored, const struct volume *vol,
+	uint64_t since, const struct engine_changes *changes);
 /* The volume's mountd shows the pulls up to this view, or (~0) there is none any more. */
-void sync_seen(struct stored *stored, const uint8_t volume[16], uint64_t view);
+void seen_view(struct stored *stored, const uint8_t volume[16], uint64_t view);
+/* The edge closes: what it waits for is done in any case, and answered. */
+void seen_close(struct stored *stored, const struct ipc_chan *chan);
+
+/* ---- stored/serve_undo.c */
+/* As sync_flushed. */
+void undo_flushed(struct stored *stored, const uint8_t volume[16], uint64_t token);
+void undo_close(struct stored *stored, const struct ctl_server *ctl);
 
 /* ---- stored/intake.c */
 /* Takes all that is published; true if there was something. */

@@ -102,6 +102,7 @@ int syncer_start(struct engine *engine)
 	pthread_mutex_lock(&s->lock);
 	if (s->state == SYNCER_IDLE) {
 		arenas_sync_begin(&engine->arenas, &s->job);
+		arenas_lend(&engine->arenas, s->job.at.arena, ARENAS_SYNCER);
 		s->state = SYNCER_BUSY;
 		pthread_cond_broadcast(&s->changed);
 	}
@@ -126,6 +127,8 @@ int syncer_poll(struct engine *engine)
 		s->state = SYNCER_IDLE;
 	}
 	pthread_mutex_unlock(&s->lock);
+	if (is_done)
+		arenas_give_back(&engine->arenas, ARENAS_SYNCER);
 	return is_done ? failed(engine, arenas_sync_end(&engine->arenas, &job, result)) : 0;
 }
 

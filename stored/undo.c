@@ -297,6 +297,12 @@ static int add_removal(struct plan *p, const struct tree_key *key)
 		if (r < 0 || reg->num == 0)
 			return r;
 	}
+	/* The first contents of a file that was made empty: a merge takes a body that goes alone
+	 * for one half of a deletion and brings it back, and nobody here can seal an empty one. */
+	if (key->kind == TREE_BODY) {
+		stays(p, key->id);
+		return 0;
+	}
 	r = reg_load(reg, txn(p->engine), p->vol->number, key);
 	if (r < 0 || reg->num == 0)
 		return r;

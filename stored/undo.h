@@ -5,7 +5,8 @@
  * stamp, or removes what there was nothing of before. So for peers it is an edit like any other,
  * nothing that was deleted comes back by itself, and it is in the list and can be undone. What was
  * changed again since the sync stays as it is, and so do an inode that the sync brought and
- * somebody changed here, and the links to it.
+ * somebody changed here, and the links to it. So does the first contents of a file that was empty
+ * since it was made.
  */
 #ifndef BAZIL_STORED_UNDO_H
 #define BAZIL_STORED_UNDO_H

@@ -573,6 +573,7 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 		.reserve_size = any(&w, 4) ? UINT64_MAX : 8192,
 		.map_size = 16u << 20,
 		.arena_size = (4u << 10) << any(&w, 5),
+		.open_arenas = seed % 3 ? 0 : 2,
 		.part_size = any(&w, 2) ? 0 : 80,
 		.checkpoint_ops = 5 + any(&w, 40),
 	};

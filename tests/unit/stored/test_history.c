@@ -2,6 +2,7 @@
 
 #include "stored/history.h"
 #include "stored/prune.h"
+#include "stored/referrers.h"
 #include "stored/snapshot.h"
 #include "stored/undo.h"
 #include "stored/versions.h"
@@ -645,6 +646,68 @@ static void history__an_absurd_policy_is_refused(void **state)
 	rig_free(&rig);
 }
 
+/* ---- which files need an object */
+
+static void write_refs(struct rig *rig, uint64_t oid, uint64_t value, const uint8_t *refs)
+{
+	struct tree_record rec = { .e = { .key = { .id = oid, .kind = TREE_BODY },
+					   .stamp = { .replica = 1, .epoch = 1 },
+					   .lamport = 1 },
+		.num_refs = refs ? 1 : 0,
+		.refs = refs,
+		.sealed = (const uint8_t *)"sealed",
+		.sealed_len = 6 };
+
+	memcpy(rec.e.vtag, &value, sizeof(value));
+	entry_start(&entry, 0);
+	entry_put(&entry, &rec);
+	assert_int_equal(rig_apply(rig, &entry), 0);
+}
+
+static void history__an_object_of_the_past_is_told_with_its_time(void **state)
+{
+	struct rig rig = { 0 };
+	struct referrer list[4];
+	uint64_t oid, other, until;
+	uint8_t ids[2][32];
+	size_t num;
+
+	rig_new(&rig);
+	assert_int_equal(engine_put_object(rig.engine, NULL, (const uint8_t *)"one", 3, ids[0]), 0);
+	assert_int_equal(engine_put_object(rig.engine, NULL, (const uint8_t *)"two", 3, ids[1]), 0);
+	oid = rig_file(&rig, TREE_ROOT, "a", NULL);
+	other = rig_file(&rig, TREE_ROOT, "b", NULL);
+	write_refs(&rig, oid, 101, ids[0]);
+	assert_int_equal(
+		engine_referrers(rig.engine, (const uint8_t(*)[32])ids, 2, list, 4, &num), 0);
+	assert_int_equal(num, 1);
+	assert_true(list[0].oid == oid && list[0].until == 0);
+
+	/* Twice in the past of one file: once, with the later time. */
+	write_refs(&rig, oid, 102, ids[1]);
+	write_refs(&rig, oid, 103, ids[0]);
+	write_refs(&rig, oid, 104, NULL);
+	until = rig.vol->time;
+	assert_int_equal(
+		engine_referrers(rig.engine, (const uint8_t(*)[32])ids, 1, list, 4, &num), 0);
+	assert_int_equal(num, 1);
+	assert_true(list[0].oid == oid && list[0].until == until);
+	assert_int_equal(
+		engine_referrers(rig.engine, (const uint8_t(*)[32])ids, 2, list, 4, &num), 0);
+	assert_int_equal(num, 2);
+	assert_int_equal(
+		engine_referrers(rig.engine, (const uint8_t(*)[32])ids, 2, list, 1, &num), 0);
+	assert_int_equal(num, 1);
+
+	/* What is needed now is not told of history. */
+	write_refs(&rig, other, 105, ids[0]);
+	assert_int_equal(
+		engine_referrers(rig.engine, (const uint8_t(*)[32])ids, 1, list, 4, &num), 0);
+	assert_int_equal(num, 1);
+	assert_true(list[0].oid == other && list[0].until == 0);
+	rig_free(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -660,6 +723,7 @@ int main(void)
 		cmocka_unit_test(undo__leaves_what_was_changed_since),
 		cmocka_unit_test(undo__at_random_leaves_a_sound_tree),
 		cmocka_unit_test(history__retention_loses_nothing_that_is_kept),
+		cmocka_unit_test(history__an_object_of_the_past_is_told_with_its_time),
 		cmocka_unit_test(history__an_absurd_policy_is_refused),
 	};
 

@@ -62,7 +62,7 @@ static void one_new(struct one *one, unsigned num)
 	assert_non_null(mkdtemp(one->path));
 	one->dir_fd = open(one->path, O_RDONLY | O_DIRECTORY);
 	assert_int_equal(
-		arenas_open(&one->arenas, &store_io_file, one->dir_fd, 1u << 30, true, &bad), 0);
+		arenas_open(&one->arenas, &store_io_file, one->dir_fd, 1u << 30, 0, true, &bad), 0);
 	for (unsigned i = 0; i < num; i++) {
 		put_object(&one->arenas, i, 100 + i % 50);
 		if (i % 10 != 0)
@@ -372,6 +372,44 @@ static void sealed__a_rebuild_reads_footers_and_gives_the_same(void **state)
 	assert_true(read_bytes < whole / 3);
 	assert_true(rig_digest(&rig, true) == before);
 	check_objects(&rig, ids, NULL);
+	assert_int_equal(damaged(&rig), 0);
+	rig_free(&rig);
+}
+
+static size_t arenas_open_now(const struct rig *rig)
+{
+	const struct arenas *a = &rig->engine->arenas;
+	size_t num = 0;
+
+	for (size_t i = 0; i < a->num; i++)
+		num += a->list[i].fd >= 0;
+	assert_int_equal(num, a->num_open);
+	return num;
+}
+
+static void sealed__more_arenas_than_descriptors(void **state)
+{
+	static uint8_t ids[OBJECTS][32];
+	struct rig rig = { 0 };
+	uint64_t before;
+
+	rig.options.open_arenas = 3;
+	rig.options.threads = true;
+	store_fill(&rig, ids);
+	assert_true(rig.engine->arenas.num > 5);
+	assert_in_range(arenas_open_now(&rig), 1, 4);
+	before = rig_digest(&rig, true);
+	for (int rebuild = 0; rebuild < 4; rebuild++) {
+		store_reopen(&rig, rebuild & 1);
+		assert_in_range(arenas_open_now(&rig), 1, 4);
+		/* While they are sealed by a thread all can be read. */
+		for (int i = 0; i < 20; i++) {
+			assert_int_equal(engine_tick(rig.engine), 0);
+			check_objects(&rig, ids, NULL);
+			assert_in_range(arenas_open_now(&rig), 1, 5);
+		}
+		assert_true(rig_digest(&rig, true) == before);
+	}
 	assert_int_equal(damaged(&rig), 0);
 	rig_free(&rig);
 }
@@ -828,6 +866,7 @@ int main(void)
 		cmocka_unit_test(sealed__a_rebuild_that_was_asked_for_is_told),
 		cmocka_unit_test(sealed__a_moved_object_outlives_its_arena),
 		cmocka_unit_test(sealed__a_thread_seals_while_serving_goes_on),
+		cmocka_unit_test(sealed__more_arenas_than_descriptors),
 		cmocka_unit_test(sealed__a_full_disk_leaves_it_for_later),
 		cmocka_unit_test(sealed__a_store_of_format_1_is_upgraded),
 		cmocka_unit_test(sealed__a_store_of_format_2_is_read_for_ever),
