@@ -352,7 +352,7 @@ def mount__is_taken_down_when_stored_keeps_failing():
 
 
 def rebuild__begins_stored_anew():
-    s = server("rebuild").start()
+    s = server("rebuild", BAZIL_WATCHDOG="1").start()
     before = s.worker("stored")
     check(not json.loads(s.bazil("store", "status", "-json"))["index_rebuilt"], "not yet")
     s.bazil("store", "rebuild-index")
@@ -374,7 +374,13 @@ def rebuild__begins_stored_anew():
     check("it is broken: mend it" in s.bazil("store", "rebuild-index", status=1), "an error of work_begin")
     os.unlink(s.dir + "/store/broken")
     wait_for(s.settled, "stored again")
+    with open(s.dir + "/store/slow", "wb"):
+        pass
+    before, began = s.worker("stored"), time.monotonic()
     s.bazil("store", "rebuild-index")
+    check(time.monotonic() - began > 3.5, "it was to be slow")
+    check(s.worker("stored")["restarts"] == before["restarts"] and s.counter("stored", "hangs") == 0, s.text())
+    os.unlink(s.dir + "/store/slow")
     s.stop()
     s.bazil("store", "rebuild-index")
     check("mend" not in s.bazil("store", "status"), "without a server")
