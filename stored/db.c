@@ -271,7 +271,7 @@ int db_copy(struct db *db, int fd)
 int db_usage(struct db *db, struct db_usage *ret)
 {
 	MDB_val k, v;
-	MDB_cursor *cursor;
+	MDB_cursor *cursor = NULL;
 	MDB_envinfo info;
 	MDB_stat stat;
 	MDB_txn *txn;
@@ -295,6 +295,7 @@ int db_usage(struct db *db, struct db_usage *ret)
 		memcpy(&num, v.mv_data, sizeof(num));
 		ret->free_pages += num;
 	}
+	mdb_cursor_close(cursor);
 	mdb_txn_abort(txn);
 	return r == MDB_NOTFOUND ? 0 : db_error(r);
 }
@@ -496,7 +497,8 @@ int db_iter_first(struct db_iter *it, struct db_txn *txn, enum db_table table, c
 			return db_error(r);
 	}
 	it->cursor = cursor;
-	memcpy(it->prefix, prefix, prefix_len);
+	if (prefix_len > 0)
+		memcpy(it->prefix, prefix, prefix_len);
 	it->prefix_len = prefix_len;
 	k.mv_data = (void *)(uintptr_t)(start ? start : prefix);
 	if (k.mv_size == 0)

@@ -264,12 +264,14 @@ class Table:
     def place(self, keep=False):
         """A fresh directory, the working directory from now on. keep: the one before stays."""
         become("root")
+        os.chmod(self.top, 0o755)  # a check may have come to it by ".."
         os.chdir(self.top)
         if self.num and not keep:
             clear(str(self.num))
         self.num += 1
         path = os.path.join(self.top, str(self.num))
         os.mkdir(path, 0o755)
+        os.chmod(path, 0o755)  # whatever the umask is now
         os.chdir(path)
 
     def note(self, name, value):
@@ -504,7 +506,10 @@ def all_times():
     found = {}
     for base, dirs, files in os.walk("."):
         for path in [base] + [os.path.join(base, name) for name in sorted(files + dirs)]:
-            st = os.lstat(path)
+            try:
+                st = os.lstat(path)
+            except PermissionError:
+                continue  # its directory was closed to us, by both file systems or by one: the call's outcome says so
             found.setdefault(st.st_ino, (path, st.st_mtime_ns, st.st_ctime_ns))
     return found
 
