@@ -27,7 +27,7 @@ static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 
 	for (size_t i = 0; i < reply->num_holders; i++)
 		json_array_append_new(holders, cli_json_text(reply->holders[i].name));
-	return cli_print_json(json_pack("{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o}",
+	return cli_print_json(json_pack("{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:I,s:o}",
 		"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
 		count_json(reply->objects, reply->bytes), "live",
 		count_json(reply->live_objects, reply->live_bytes), "history",
@@ -38,6 +38,9 @@ static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 		count_json(reply->tail_objects, reply->tail_bytes), "old",
 		count_json(reply->old_objects, reply->old_bytes), "punched_bytes",
 		(json_int_t)reply->punched, "unpunched_bytes", (json_int_t)reply->unpunched,
+		"compacted_arenas", (json_int_t)reply->compacted, "regained_bytes",
+		(json_int_t)reply->regained, "moved",
+		count_json(reply->moved_objects, reply->moved_bytes),
 		"grace_until", (json_int_t)reply->grace_until, "peers_waited_for", holders));
 }
 
@@ -75,6 +78,12 @@ static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
 		"a file of an older version may have them; write it anew to be sure");
 	if (!cli->dry_run && reply->punched > 0)
 		printf("%s were given back to the disk\n", cli_size(reply->punched));
+	if (reply->compacted > 0) {
+		printf("%s %s given back by compacting %" PRIu64 " arenas",
+			cli_size(reply->regained), cli->dry_run ? "more would be" : "more were",
+			reply->compacted);
+		printf(", %s copied for it\n", cli_size(reply->moved_bytes));
+	}
 }
 
 int cli_gc(struct cli *cli)

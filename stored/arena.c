@@ -22,7 +22,7 @@ static void arena_name(uint32_t number, char ret_name[32])
 
 /* ---- descriptors */
 
-static struct arena *find(const struct arenas *a, uint32_t number)
+struct arena *arenas_find(const struct arenas *a, uint32_t number)
 {
 	size_t low = 0, high = a->num;
 
@@ -93,7 +93,7 @@ static int arena_fd(struct arenas *a, struct arena *arena)
 
 int arenas_fd(struct arenas *a, uint32_t number)
 {
-	struct arena *arena = find(a, number);
+	struct arena *arena = arenas_find(a, number);
 
 	return arena ? arena_fd(a, arena) : -ENOENT;
 }
@@ -572,6 +572,23 @@ int arenas_scan(struct arenas *a, uint32_t arena, uint64_t offset, arenas_frame_
 	return r;
 }
 
+/* A place where a frame began may lie in a gap by now: then the frames go on behind it. */
+static int leave_gap(struct scan *s, const struct arena *arena, struct place *at)
+{
+	struct scan_item item;
+	int kind;
+
+	scan_start(s, arena->fd, arena->number, arena->id, at->offset, arena->size, 0);
+	kind = scan_next(s, &item);
+	if (kind != SCAN_DAMAGE)
+		return kind < 0 ? kind : 0;
+	scan_start(s, arena->fd, arena->number, arena->id, FRAME_SUPER_SIZE, arena->size, 0);
+	while (s->offset < at->offset && (kind = scan_next(s, &item)) > 0)
+		if (kind == SCAN_FRAME && item.frame.type == FRAME_GAP && s->offset > at->offset)
+			at->offset = s->offset;
+	return kind < 0 ? kind : 0;
+}
+
 /* From *at on in this arena, at most about max bytes. 1: its end was reached. */
 static int verify_arena(struct scan *s, const struct arena *arena, struct place *at, uint64_t max,
 	arenas_frame_fn *fn, arenas_damage_fn *damage, void *arg)
@@ -579,6 +596,10 @@ static int verify_arena(struct scan *s, const struct arena *arena, struct place 
 	struct scan_item item;
 	int kind, r = 0;
 
+	if (at->offset > FRAME_SUPER_SIZE)
+		r = leave_gap(s, arena, at);
+	if (r < 0)
+		return r;
 	scan_start(s, arena->fd, arena->number, arena->id, at->offset, arena->size,
 		SCAN_SEALED | SCAN_HOLES);
 	do {
@@ -880,7 +901,7 @@ bool arenas_is_before(struct place x, struct place y)
 
 int arenas_read(struct arenas *a, struct place place, void *data)
 {
-	struct arena *arena = find(a, place.arena);
+	struct arena *arena = arenas_find(a, place.arena);
 	int fd;
 
 	if (!arena)
@@ -895,7 +916,7 @@ int arenas_open_one(const struct arenas *a, uint32_t number)
 {
 	char name[32];
 
-	if (!find(a, number))
+	if (!arenas_find(a, number))
 		return -ENOENT;
 	arena_name(number, name);
 	return a->io->openat(a->io->ctx, a->dir_fd, name, O_RDONLY, 0);
@@ -903,7 +924,7 @@ int arenas_open_one(const struct arenas *a, uint32_t number)
 
 int arenas_open_sealed(struct arenas *a, uint32_t number, struct sealed_arena *ret)
 {
-	struct arena *arena = find(a, number);
+	struct arena *arena = arenas_find(a, number);
 	int fd;
 
 	if (!arena)
@@ -916,7 +937,7 @@ int arenas_open_sealed(struct arenas *a, uint32_t number, struct sealed_arena *r
 
 int arenas_unlink(struct arenas *a, uint32_t number)
 {
-	struct arena *arena = find(a, number);
+	struct arena *arena = arenas_find(a, number);
 	char name[32];
 	size_t i;
 	int r;

@@ -155,6 +155,8 @@ bool arenas_is_durable(const struct arenas *a, uint64_t written);
 struct place arenas_position(const struct arenas *a);
 bool arenas_is_before(struct place x, struct place y);
 
+/* NULL: there is none of this number. Valid until one is begun or unlinked. */
+struct arena *arenas_find(const struct arenas *a, uint32_t number);
 /* -EBADMSG: its arena is not there; -EIO: past its end. */
 int arenas_read(struct arenas *a, struct place place, void *data);
 /* A descriptor for reading and punching, good until the next call; -ENOENT. */

@@ -44,6 +44,10 @@ static void answer(struct collect *c, const struct gc_report *report)
 		.old_bytes = report->old.bytes,
 		.punched = report->punched,
 		.unpunched = report->unpunched,
+		.compacted = report->compacted,
+		.moved_objects = report->moved.objects,
+		.moved_bytes = report->moved.bytes,
+		.regained = report->regained,
 		.grace_until = report->grace_until,
 		.incomplete = c->is_late,
 		.holders = names,
@@ -104,14 +108,14 @@ static void ended(struct collect *c, int err)
 		if (!c->is_dry) {
 			c->counters.freed_objects += report->freed.objects;
 			c->counters.freed_bytes += report->freed.bytes;
-			c->counters.punched += report->punched;
+			c->counters.punched += report->punched + report->regained;
 		}
 		if (c->call)
 			answer(c, report);
-		else if (report->freed.objects > 0)
+		else if (report->freed.objects > 0 || report->compacted > 0)
 			log_info("stored: %" PRIu64 " objects were garbage: %" PRIu64
 				 " bytes given back",
-				report->freed.objects, report->punched);
+				report->freed.objects, report->punched + report->regained);
 	}
 	c->call = NULL;
 	c->due.repeat = next_one(c, report);

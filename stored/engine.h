@@ -45,7 +45,7 @@
 
 #define ENGINE_NAME_MAX	   64
 #define ENGINE_STORAGE_MAX 256
-#define ENGINE_FORMAT	   2
+#define ENGINE_FORMAT	   3
 
 struct engine;
 struct volume;

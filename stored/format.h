@@ -3,15 +3,16 @@
  * writing, so that a newer store is not touched by an older program.
  *
  *   bazil store
- *   version 2
+ *   version 3
  *   hash sha256
  *   arena-size 1073741824     bytes behind which a new arena is begun, FORMAT_ARENA_MIN to
  *                             FORMAT_ARENA_MAX; 1 GiB when it is missing; may be edited while no
  *                             server runs
  *
  * Version 1 has neither sealed arenas nor FRAME_FREED and FRAME_END (stored/frame.h), and its log
- * no snapshots and nothing of retention (stored/change.h). Opening makes it version 2, and its
- * arenas are sealed one after another while it is in use.
+ * no snapshots and nothing of retention (stored/change.h). Its arenas are
+ * sealed one after another while it is in use. Version 2 has no FRAME_GAP. Opening makes either
+ * version 3.
  *
  * The files `superblocks` and `failed`, and arenas that were set aside, are no part of the version:
  * a program of version 2 that does not know them works without.

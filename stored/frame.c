@@ -67,7 +67,7 @@ int frame_head_parse(const uint8_t data[FRAME_HEAD_SIZE], const uint8_t arena_id
 {
 	if (memcmp(data, frame_magic, 4) != 0 || data[5] != FRAME_VERSION || offset % 8 != 0)
 		return -EBADMSG;
-	if (data[4] < FRAME_OBJECT || data[4] > FRAME_END)
+	if (data[4] < FRAME_OBJECT || data[4] > FRAME_GAP)
 		return -EBADMSG;
 	if (le32_get(data + 12) != head_crc(data, arena_id, offset))
 		return -EBADMSG;
@@ -122,9 +122,14 @@ void frame_freed_parse(const uint8_t *payload, int i, struct frame_freed *ret)
 	memcpy(ret->tag, p + 48, sizeof(ret->tag));
 }
 
+uint32_t frame_summed(enum frame_type type, uint32_t len)
+{
+	if (type == FRAME_GAP)
+		return 0;
+	return type == FRAME_OBJECT && len > FRAME_OBJECT_HEAD ? FRAME_OBJECT_HEAD : len;
+}
+
 uint32_t frame_payload_crc(enum frame_type type, const uint8_t *payload, size_t len)
 {
-	if (type == FRAME_OBJECT && len > FRAME_OBJECT_HEAD)
-		len = FRAME_OBJECT_HEAD;
-	return crc32c(0, payload, len);
+	return crc32c(0, payload, frame_summed(type, (uint32_t)len));
 }

@@ -11,7 +11,8 @@
  *    8 u32 len of the payload           12 u32 CRC-32C of arena id | u64 offset of the frame | this
  *                                              header with 0 here
  *   16 u64 sequence                     24 u32 CRC-32C of the payload; of an OBJECT of its first 64
- *   28 u32 unsynced (below)                    bytes, the rest being verified by the id
+ *   28 u32 unsynced (below)                    bytes, the rest being verified by the id; of a GAP
+ *                                              of none
  *   32 payload
  *
  * The header's sum is bound to the arena's random id and the place, so that an old block of a
@@ -27,8 +28,9 @@
  * it came (tree/delta.h). FRAME_FREED: u32 version = 1 | u32 number, then for each object given up:
  * u32 arena | u32 len of the payload | u64 offset of the frame | id[32] | tag[32]. FRAME_END:
  * nothing; the arena has no frame behind it, what follows is its footer, whole or torn
- * (stored/sealed_arena.h). Its sequence is that of the next arena's first frame. All others: struct
- * change_head and changes (stored/change.h).
+ * (stored/sealed_arena.h). Its sequence is that of the next arena's first frame. FRAME_GAP: len
+ * bytes that mean nothing, where dead objects were (stored/gap.h); its sequence is that of the last
+ * of them. All others: struct change_head and changes (stored/change.h).
  *
  * A hole is an OBJECT whose sealed bytes were punched out (they read as zeros). The head and the
  * first 64 bytes of the payload, which have the id, stay: so the frames behind it are found, the
@@ -57,6 +59,7 @@ enum frame_type {
 	FRAME_PULL_COMMIT = 6,
 	FRAME_FREED = 7, /* objects that are dead */
 	FRAME_END = 8,
+	FRAME_GAP = 9,
 };
 
 /* One object of a FRAME_FREED. offset is the frame's, not the payload's. */
@@ -108,6 +111,8 @@ void frame_freed_emit(const struct frame_freed *freed, uint8_t ret_data[FRAME_FR
 int frame_freed_num(const uint8_t *payload, size_t len);
 void frame_freed_parse(const uint8_t *payload, int i, struct frame_freed *ret);
 
+/* Bytes of the payload that the head's sum covers. */
+uint32_t frame_summed(enum frame_type type, uint32_t len);
 /* The payload's sum as the head has it. */
 uint32_t frame_payload_crc(enum frame_type type, const uint8_t *payload, size_t len);
 

@@ -9,6 +9,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void gc_free(struct gc *gc)
+{
+	gc_table_release(&gc->table);
+	gc_compact_end(gc);
+	free(gc->stack);
+	free(gc->object);
+	free(gc->victims);
+	free(gc->peers);
+	free(gc->arenas);
+	free(gc);
+}
+
+/* Those that are there now. */
+static int gc_list_arenas(struct engine *engine, struct gc *gc)
+{
+	const struct arenas *a = &engine->arenas;
+
+	gc->arenas = calloc(a->num, sizeof(*gc->arenas));
+	if (!gc->arenas)
+		return -ENOMEM;
+	for (; gc->num_arenas < a->num; gc->num_arenas++)
+		gc->arenas[gc->num_arenas].number = a->list[gc->num_arenas].number;
+	return 0;
+}
+
 static struct gc *gc_new(struct engine *engine, const struct gc_options *options)
 {
 	struct gc *gc = calloc(1, sizeof(*gc));
@@ -20,10 +45,9 @@ static struct gc *gc_new(struct engine *engine, const struct gc_options *options
 		gc->options.rows = GC_ROWS_MAX;
 	gc->object = malloc(CAS_OBJECT_MAX);
 	gc->now = engine->io->now(engine->io->ctx);
-	if (!gc->object ||
+	if (!gc->object || gc_list_arenas(engine, gc) < 0 ||
 		gc_table_init(&gc->table, (size_t)db_rows(txn(engine), DB_OBJECTS)) < 0) {
-		free(gc->object);
-		free(gc);
+		gc_free(gc);
 		return NULL;
 	}
 	return gc;
@@ -64,12 +88,7 @@ void gc_end(struct engine *engine)
 	if (!gc)
 		return;
 	engine->gc = NULL;
-	gc_table_release(&gc->table);
-	free(gc->stack);
-	free(gc->object);
-	free(gc->victims);
-	free(gc->peers);
-	free(gc);
+	gc_free(gc);
 }
 
 const struct gc_report *gc_report(const struct engine *engine)
@@ -148,7 +167,10 @@ static int phase_step(struct engine *engine, struct gc *gc)
 			return 1;
 		return gc->phase == GC_NOTES ? gc_notes_step(engine, gc)
 					     : gc_verdict_step(engine, gc);
+	case GC_COMPACT:
+		return gc_compact_step(engine, gc);
 	case GC_PUNCH:
+	case GC_PUNCH_MOVED:
 		return gc_punch_step(engine, gc);
 	case GC_DONE:
 		break;

@@ -18,6 +18,12 @@
  * checkpoint makes both durable; only then holes are punched, and what is punched is noted before.
  * A crash anywhere repeats at most the punching, or begins the collection anew.
  *
+ * Compacting (stored/gc_compact.c), when it may free: of what is punched so, the heads and the
+ * parts of blocks stay, most of the room of small objects. Where that is worth it, runs of dead
+ * objects of a sealed arena become gaps (stored/gap.h) which are punched whole, and if not much but
+ * a lot of splinters is left of an arena, its live objects are first put at the end of the log.
+ * Changes stay where they are. It wants the room for the copies; on a full disk it is left out.
+ *
  * Calling order: gc_begin; gc_step until it returns 0, with anything else of the engine in between;
  * gc_end. Nothing of a collection but its notes survives the process. Before a collection with
  * is_final the caller must see to it that every writer has handed in the records for which it asked
@@ -63,6 +69,9 @@ struct gc_report {
 	struct gc_count old;	 /* not reached, but older than a manifest of version 1 */
 	uint64_t punched;	 /* bytes given back to the file system */
 	uint64_t unpunched;	 /* bytes freed that lie in blocks with something else */
+	uint64_t compacted;	 /* arenas; dry: that would be */
+	struct gc_count moved;	 /* copied out of them */
+	uint64_t regained;	 /* bytes given back by it, besides those punched */
 	uint32_t num_holders; /* peers for which something is kept, at most GC_HOLDERS_MAX told */
 	uint8_t holders[GC_HOLDERS_MAX][32];
 	uint64_t grace_until;  /* ns since 1970: when the first of the noted may go; 0: none */

@@ -6,6 +6,7 @@
  *   'h' u32be arena u64be offset -> u32 len    an OBJECT frame, freed and not punched yet
  *   'p' peer[32] u32be volume -> u64 time up to which it has pulled | u64 time, u64 epoch it was
  *                                served last
+ *   'a' u32be arena -> nothing: it is being compacted, and gaps may not be punched yet
  *   's'                       -> u64 end of the last collection | u64 objects, u64 bytes freed ever
  */
 #ifndef BAZIL_STORED_GC_STATE_H
@@ -26,6 +27,8 @@ enum gc_phase {
 	GC_NOTES,   /* forgetting the notes about what was reached */
 	GC_VERDICT, /* looking at every object */
 	GC_PUNCH,
+	GC_COMPACT,
+	GC_PUNCH_MOVED, /* what compacting has freed and no gap covers */
 	GC_DONE,
 };
 
@@ -38,6 +41,14 @@ struct gc_victim {
 	uint8_t id[32];
 	struct place place;
 };
+
+/* Of a sealed arena. */
+struct gc_arena {
+	uint32_t number;
+	uint64_t live; /* sealed bytes that stay */
+};
+
+struct compact;
 
 struct gc {
 	struct gc_options options;
@@ -58,6 +69,9 @@ struct gc {
 	size_t num_victims;
 	struct gc_peer *peers;
 	size_t num_peers;
+	struct gc_arena *arenas; /* ascending */
+	size_t num_arenas;
+	struct compact *compact;
 	uint64_t now;
 };
 
@@ -79,6 +93,15 @@ int gc_mark_step(struct engine *engine, struct gc *gc);
 int gc_notes_step(struct engine *engine, struct gc *gc);
 int gc_verdict_step(struct engine *engine, struct gc *gc);
 int gc_punch_step(struct engine *engine, struct gc *gc);
+/* The whole blocks of [from, to); *ret_bytes of them, 0 where it cannot be done. */
+int gc_punch_range(
+	struct engine *engine, uint32_t arena, uint64_t from, uint64_t to, uint64_t *ret_bytes);
+
+/* ---- stored/gc_compact.c */
+/* An object is there; or it goes after all. */
+void gc_count_live(struct gc *gc, struct place place, bool is_live);
+int gc_compact_step(struct engine *engine, struct gc *gc);
+void gc_compact_end(struct gc *gc);
 
 /* ---- stored/gc_peers.c */
 int gc_peers_load(struct engine *engine, struct gc *gc);

@@ -132,6 +132,8 @@ static int judge(struct engine *engine, struct gc *gc, const struct dead *dead)
 	}
 	if (gc->options.is_dry) {
 		count(&gc->report.freed, dead->place.len);
+		gc_count_live(gc, dead->place, false);
+		gc_table_doom(&gc->table, dead->id);
 		return 0;
 	}
 	return victim_add(gc, dead);
@@ -144,6 +146,7 @@ static bool look(struct gc *gc, const uint8_t id[32], const struct object_row *r
 	int bits = gc_table_bits(&gc->table, id);
 
 	count(&report->all, row->place.len);
+	gc_count_live(gc, row->place, true);
 	if (bits < 0 || bits & GC_BIT_LIVE)
 		count(&report->live, row->place.len);
 	else if (bits & GC_BIT_MARKED)
@@ -182,8 +185,10 @@ int gc_note_freed(struct engine *engine, const struct frame_freed *freed)
 
 	if (freed->len < FRAME_OBJECT_HEAD)
 		return -EBADMSG;
+	/* One that was only moved keeps its note. */
 	note_key(key, freed->id);
-	r = db_delete(txn(engine), DB_GC, key, 33);
+	r = db_has(txn(engine), DB_OBJECTS, freed->id, 32) ? 0
+							   : db_delete(txn(engine), DB_GC, key, 33);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	hole_key(key, freed->arena, freed->offset);
@@ -228,6 +233,7 @@ static int free_victims(struct engine *engine, struct gc *gc)
 		memcpy(freed[num].id, v->id, 32);
 		read_tag(engine, &freed[num++]);
 		count(&gc->report.freed, v->place.len);
+		gc_count_live(gc, v->place, false);
 	}
 	if (r == 0 && num > 0)
 		r = object_free(engine, freed, (uint32_t)num);
@@ -276,7 +282,7 @@ int gc_verdict_step(struct engine *engine, struct gc *gc)
 	if (r < 0)
 		return r;
 	if (end) {
-		gc->phase = gc->options.is_dry ? GC_DONE : GC_PUNCH;
+		gc->phase = gc->options.is_dry ? GC_COMPACT : GC_PUNCH;
 		gc->at_len = 0;
 	}
 	return 1;
@@ -318,13 +324,13 @@ static int holes_read(struct engine *engine, struct hole *holes, size_t *ret_num
 	return r < 0 ? r : 0;
 }
 
-/* The whole blocks inside of the sealed bytes; *ret_bytes of them. */
-static int punch_blocks(struct engine *engine, struct place place, uint64_t *ret_bytes)
+int gc_punch_range(
+	struct engine *engine, uint32_t arena, uint64_t from, uint64_t to, uint64_t *ret_bytes)
 {
-	uint64_t from = (place.offset + BLOCK - 1) / BLOCK * BLOCK;
-	uint64_t to = (place.offset + place.len) / BLOCK * BLOCK;
-	int fd = arenas_fd(&engine->arenas, place.arena), r;
+	int fd = arenas_fd(&engine->arenas, arena), r;
 
+	from = (from + BLOCK - 1) / BLOCK * BLOCK;
+	to = to / BLOCK * BLOCK;
 	*ret_bytes = 0;
 	if (from >= to || fd == -ENOENT)
 		return 0;
@@ -334,19 +340,23 @@ static int punch_blocks(struct engine *engine, struct place place, uint64_t *ret
 	while (r == -EINTR);
 	if (r == 0)
 		*ret_bytes = to - from;
-	/* A file system that cannot do it: the room comes back with a new file. */
+	/* A file system that cannot do it. */
 	return r == -EOPNOTSUPP || r == -ENOSYS ? 0 : r;
 }
 
 static int punch(struct engine *engine, struct gc *gc, const struct hole *hole)
 {
-	uint64_t bytes;
-	int r = punch_blocks(engine, hole->place, &bytes);
+	uint64_t bytes, from = hole->place.offset;
+	int r;
 
+	r = gc_punch_range(engine, hole->place.arena, from, from + hole->place.len, &bytes);
 	if (r < 0)
 		return r;
-	gc->report.punched += bytes;
-	gc->report.unpunched += frame_size(hole->len) - bytes;
+	/* What was moved counts for compacting. */
+	if (gc->phase == GC_PUNCH) {
+		gc->report.punched += bytes;
+		gc->report.unpunched += frame_size(hole->len) - bytes;
+	}
 	engine->ops++;
 	return db_delete(txn(engine), DB_GC, hole->key, sizeof(hole->key));
 }
@@ -375,7 +385,11 @@ int gc_punch_step(struct engine *engine, struct gc *gc)
 	}
 	if (r < 0)
 		return r;
-	if (num == 0)
-		gc->phase = GC_DONE;
+	if (num == 0) {
+		bool may_compact = gc->phase == GC_PUNCH && gc->options.is_final;
+
+		gc->phase = may_compact ? GC_COMPACT : GC_DONE;
+		gc->at_len = 0;
+	}
 	return 1;
 }

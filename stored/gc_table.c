@@ -101,6 +101,15 @@ bool gc_table_mark(struct gc_table *table, const uint8_t id[32], bool is_live)
 	return walk && (is_new || i - first > 1);
 }
 
+void gc_table_doom(struct gc_table *table, const uint8_t id[32])
+{
+	uint32_t bucket = bucket_of(id), key = be32_get(id + 2);
+	size_t i = first_of(table, bucket, key);
+
+	for (; i < table->starts[bucket + 1] && table->keys[i] == key; i++)
+		table->bits[i] |= GC_BIT_DOOMED;
+}
+
 int gc_table_bits(const struct gc_table *table, const uint8_t id[32])
 {
 	uint32_t bucket = bucket_of(id), key = be32_get(id + 2);

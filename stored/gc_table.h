@@ -30,6 +30,7 @@ enum gc_bits {
 	GC_BIT_MARKED = 1, /* reached in any way */
 	GC_BIT_LIVE = 2,   /* reached from what is there now, not from history alone */
 	GC_BIT_LEAF = 4,   /* refers to nothing */
+	GC_BIT_DOOMED = 8, /* a dry run would free it */
 };
 
 /* expect: how many there will be, about. */
@@ -41,6 +42,8 @@ void gc_table_end(struct gc_table *table);
 /* Sets bits of an id's entries; true if what it refers to must be looked at: it was not marked
  * before and is no leaf. An id that is not in the table changes nothing. */
 bool gc_table_mark(struct gc_table *table, const uint8_t id[32], bool is_live);
+/* Sets GC_BIT_DOOMED. */
+void gc_table_doom(struct gc_table *table, const uint8_t id[32]);
 /* The bits of an id, of all its entries together; -1: not in the table. */
 int gc_table_bits(const struct gc_table *table, const uint8_t id[32]);
 

@@ -156,6 +156,7 @@ static int replay_frame(void *arg, const struct frame_view *frame)
 		engine->ops++;
 		break;
 	case FRAME_END:
+	case FRAME_GAP:
 		break;
 	case FRAME_PULL_CHANGES:
 		if (BROKEN(BROKEN_HALF_PULL))

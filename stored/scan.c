@@ -92,8 +92,8 @@ static int frame_at(struct scan *s, uint64_t offset, struct frame_view *ret)
 	if (offset + FRAME_HEAD_SIZE + head.len > s->end)
 		return 0;
 	need = head.len;
-	if (head.type == FRAME_OBJECT && !(s->flags & SCAN_SEALED))
-		need = FRAME_OBJECT_HEAD;
+	if (head.type == FRAME_GAP || (head.type == FRAME_OBJECT && !(s->flags & SCAN_SEALED)))
+		need = frame_summed(head.type, head.len);
 	data = bytes(s, offset + FRAME_HEAD_SIZE, need, &r);
 	if (!data)
 		return r;

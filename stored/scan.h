@@ -30,7 +30,7 @@ struct frame_view {
 	uint64_t sequence;
 	uint64_t synced;	/* frames before this sequence were durable then */
 	struct place place;	/* of the payload */
-	const uint8_t *payload; /* without SCAN_SEALED only 64 bytes of an OBJECT */
+	const uint8_t *payload; /* without SCAN_SEALED only 64 bytes of an OBJECT; none of a GAP */
 	const uint8_t *head;	/* FRAME_HEAD_SIZE bytes */
 };
 

@@ -41,7 +41,7 @@ struct build {
 
 static int digest_frame(struct digest *digest, const struct frame_view *frame)
 {
-	size_t len = frame->type == FRAME_OBJECT ? FRAME_OBJECT_HEAD : frame->place.len;
+	size_t len = frame_summed(frame->type, frame->place.len);
 	int r = digest_add(digest, frame->head, FRAME_HEAD_SIZE);
 
 	return r < 0 ? r : digest_add(digest, frame->payload, len);

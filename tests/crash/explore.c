@@ -212,6 +212,8 @@ void explore(struct explore *x)
 	c.x = x;
 	c.is_verbose = x->only >= 0 && !x->is_quiet;
 	world_new(&c.world, x->seed, x->num, x->lie);
+	x->compacted = c.world.compacted;
+	x->moved = c.world.moved;
 	c.options = c.world.options;
 	sim_must(sim_new(&c.disk, x->seed + 1) == 0);
 	trap_signals(on_signal);

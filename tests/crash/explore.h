@@ -24,7 +24,8 @@ struct explore {
 	enum sim_lie lie;
 	/* Results. */
 	uint64_t states, recrashes, violations, freed;
-	char first[300]; /* violation */
+	uint64_t compacted, moved; /* arenas, and objects out of them */
+	char first[300];	   /* violation */
 };
 
 void explore(struct explore *x);

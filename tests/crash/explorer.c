@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 struct total {
-	uint64_t states, recrashes, violations, workloads, freed;
+	uint64_t states, recrashes, violations, workloads, freed, compacted, moved;
 };
 
 static double seconds(void)
@@ -42,6 +42,8 @@ static void work(
 		total->recrashes += x.recrashes;
 		total->violations += x.violations;
 		total->freed += x.freed;
+		total->compacted += x.compacted;
+		total->moved += x.moved;
 		total->workloads++;
 		x.seed += jobs;
 		fflush(stdout);
@@ -120,6 +122,8 @@ int main(int argc, char **argv)
 		all.violations += totals[i].violations;
 		all.freed += totals[i].freed;
 		all.workloads += totals[i].workloads;
+		all.compacted += totals[i].compacted;
+		all.moved += totals[i].moved;
 	}
 	took = seconds() - start;
 	printf("%llu crash states of %llu workloads, %llu crashes in recovery, %llu objects "
@@ -130,5 +134,10 @@ int main(int argc, char **argv)
 	/* A long run in which nothing was ever collected looked at nothing of that. */
 	if (all.workloads >= 20 && all.freed == 0)
 		printf("no collection freed anything\n");
-	return has_failed || all.violations > 0 || (all.workloads >= 20 && all.freed == 0);
+	printf("%llu arenas compacted, %llu objects moved\n", (unsigned long long)all.compacted,
+		(unsigned long long)all.moved);
+	/* Else nothing was learnt about it. */
+	if (all.workloads >= 20 && (all.freed == 0 || all.compacted == 0 || all.moved == 0))
+		has_failed = true;
+	return has_failed || all.violations > 0;
 }

@@ -20,9 +20,9 @@
 #include <stdint.h>
 
 #define SIM_NAME_MAX  24
-#define SIM_FILES_MAX 256 /* ever made on one disk */
-#define SIM_NAMES_MAX 64
-#define SIM_FDS_MAX   128
+#define SIM_FILES_MAX 512 /* ever made on one disk */
+#define SIM_NAMES_MAX 128
+#define SIM_FDS_MAX   256
 
 /* A file's bytes. */
 struct sim_data {

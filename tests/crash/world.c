@@ -461,11 +461,50 @@ static void cut_history(struct work *w)
 	} while (more);
 }
 
+/* Many objects side by side, of which few are needed: worth compacting. */
+static void litter(struct work *w)
+{
+	struct tree_record rec = { .e = { .key = { .kind = TREE_BODY } } };
+	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], data[3000], id[32];
+	size_t begun = w->world->disk.log.num;
+	struct world *world = w->world;
+
+	if (w->num_files == 0)
+		return;
+	for (uint64_t i = 8 + any(w, world->options.arena_size >> 10); i > 0; i--) {
+		size_t len = 500 + any(w, 2500);
+
+		memset(data, (int)any(w, 256), len);
+		memcpy(data, &w->seed, 8);
+		sim_must(engine_put_object(w->rig.engine, NULL, data, len, id) == 0);
+		if (any(w, 6) > 0 || rec.num_refs == TREE_REFS_MAX || world->num_objects >= 220)
+			continue;
+		memcpy(world->objects[world->num_objects++], id, 32);
+		memcpy(refs[rec.num_refs++], id, 32);
+		note(w, begun);
+	}
+	if (rec.num_refs == 0)
+		return;
+	rec.e.key.id = w->files[any(w, w->num_files)];
+	memcpy(rec.e.vtag, refs[0], TREE_TAG_SIZE);
+	rec.refs = refs[0];
+	rec.sealed = data;
+	rec.sealed_len = 80;
+	entry_start(&entry, view_of(w));
+	entry_put(&entry, &rec);
+	begun = world->disk.log.num;
+	apply(w);
+	note(w, begun);
+}
+
 static void op_gc(struct work *w)
 {
 	struct gc_options options = { .is_final = true, .is_single = any(w, 2) };
 	size_t begun;
 	int r;
+
+	if (any(w, 3) > 0)
+		litter(w);
 
 	options.roll = any(w, 2);
 	if (any(w, 3) > 0) {
@@ -483,6 +522,8 @@ static void op_gc(struct work *w)
 	sim_must(r == 0);
 	w->world->is_collecting = false;
 	w->world->freed += gc_report(w->rig.engine)->freed.objects;
+	w->world->compacted += gc_report(w->rig.engine)->compacted;
+	w->world->moved += gc_report(w->rig.engine)->moved.objects;
 	gc_end(w->rig.engine);
 }
 

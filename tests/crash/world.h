@@ -36,7 +36,8 @@ struct world {
 	size_t num_objects;
 	uint64_t file; /* one that was made */
 	bool is_collecting;
-	uint64_t freed; /* objects that collections gave up */
+	uint64_t freed;		   /* objects that collections gave up */
+	uint64_t compacted, moved; /* arenas, and objects out of them */
 };
 
 /* num: operations. pulls: a second store is pulled from and served to. */

@@ -4,6 +4,7 @@
 #include "rig.h"
 
 #include "stored/arena.h"
+#include "stored/engine_state.h"
 #include "stored/gc.h"
 #include "stored/gc_table.h"
 #include "stored/prune.h"
@@ -11,6 +12,7 @@
 #include "stored/snapshot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,6 +51,7 @@ struct model {
 	struct file files[FILES_MAX];
 	size_t num_files;
 	uint64_t seed;
+	uint64_t compacted, moved, regained;
 };
 
 static struct entry entry;
@@ -339,6 +342,16 @@ static size_t check(void)
 	return num;
 }
 
+static void collect_end(void)
+{
+	const struct gc_report *report = gc_report(m->rig.engine);
+
+	m->compacted += report->compacted;
+	m->moved += report->moved.objects;
+	m->regained += report->regained;
+	gc_end(m->rig.engine);
+}
+
 static void collect(const struct gc_options *options)
 {
 	int r;
@@ -347,7 +360,7 @@ static void collect(const struct gc_options *options)
 	while ((r = gc_step(m->rig.engine)) > 0)
 		;
 	assert_int_equal(r, 0);
-	gc_end(m->rig.engine);
+	collect_end();
 }
 
 static const struct gc_options now_options = { .is_final = true, .roll = 1 };
@@ -546,6 +559,193 @@ static void gc__room_comes_back(void **state)
 	free_model();
 }
 
+static void verify_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail)
+{
+	fail_msg("arena %u: %llu to %llu", arena, (unsigned long long)from, (unsigned long long)to);
+}
+
+static int verify_frame(void *arg, const struct frame_view *frame)
+{
+	*(size_t *)arg += frame->type == FRAME_GAP;
+	return 0;
+}
+
+/* All frames are one behind another, from every frame on; returns how many gaps there are. */
+static size_t verify_arenas(const struct place *from)
+{
+	struct place at = from ? *from : (struct place){ 0 };
+	size_t gaps = 0;
+	uint64_t bytes;
+	int r;
+
+	do
+		r = arenas_verify(
+			&m->rig.engine->arenas, &at, 1, &bytes, verify_frame, verify_damage, &gaps);
+	while (r == 1);
+	assert_int_equal(r, 0);
+	return gaps;
+}
+
+static void verify_footers(void)
+{
+	struct arenas *a = &m->rig.engine->arenas;
+	struct sealed_arena sealed;
+
+	assert_int_equal(engine_tick(m->rig.engine), 0);
+	for (size_t i = 0; i + 1 < a->num; i++) {
+		assert_int_equal(arenas_open_sealed(a, a->list[i].number, &sealed), 0);
+		assert_int_equal(sealed_arena_verify(&sealed), 0);
+		sealed_arena_close(&sealed);
+	}
+}
+
+/* Objects side by side: changes between them keep their blocks. Their records come later. */
+static void burst(size_t num)
+{
+	while (num-- > 0 && m->num_files < FILES_MAX && m->num_objects < OBJECTS_MAX) {
+		struct file *file = &m->files[m->num_files++];
+
+		memset(file, 0, sizeof(*file));
+		file->refs[0] = object_new(false, NULL, 0);
+		file->num_refs = 1;
+		file->is_pending = true;
+	}
+}
+
+/* Many small files, of which every second goes. */
+static void splinter(void)
+{
+	m->rig.options.arena_size = 1u << 20;
+	reopen(false);
+	burst(FILES_MAX);
+	write_pending();
+	assert_int_equal(engine_checkpoint(m->rig.engine), 0);
+}
+
+static void unlink_half(void)
+{
+	for (size_t i = 0; i < m->num_files; i++)
+		if (m->files[i].is_there && below(2)) {
+			rig_unlink(&m->rig, m->files[i].lid, m->files[i].oid, true);
+			m->files[i].is_there = false;
+		}
+}
+
+static void gc__splinters_come_back(void **state)
+{
+	uint64_t changes, full, bytes;
+	struct gc_options dry = now_options;
+	struct engine_stat stat;
+	struct place at = { 0 };
+
+	setup_model();
+	splinter();
+	full = blocks_of();
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	changes = full - stat.object_bytes;
+	/* A scrub is on its way somewhere in the middle. */
+	assert_int_equal(arenas_verify(&m->rig.engine->arenas, &at, 1500000, &bytes, verify_frame,
+				 verify_damage, &bytes),
+		1);
+	unlink_half();
+	forget();
+	collect(&(struct gc_options){ .roll = 1 });
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(engine_tick(m->rig.engine), 0);
+	dry.is_dry = true;
+	collect(&dry);
+	assert_true(m->compacted > 0 && m->moved > 0 && m->regained > 0);
+	assert_true(blocks_of() + 4096 >= full);
+	m->compacted = m->moved = m->regained = 0;
+	collect(&now_options);
+	print_message("%llu arenas, %llu objects moved, %llu bytes\n",
+		(unsigned long long)m->compacted, (unsigned long long)m->moved,
+		(unsigned long long)m->regained);
+	assert_true(m->compacted > 1 && m->moved > 100);
+	check();
+	/* What is needed, what tells of it, and little else. */
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	print_message("%llu bytes of %llu for %llu\n", (unsigned long long)blocks_of(),
+		(unsigned long long)full, (unsigned long long)stat.object_bytes);
+	assert_true(blocks_of() < stat.object_bytes * 21 / 20 + 2 * changes);
+	assert_true(verify_arenas(NULL) > 0);
+	verify_arenas(&at);
+	verify_footers();
+	for (int i = 0; i < 2; i++) {
+		reopen(i == 0);
+		check();
+		assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+		assert_int_equal(stat.damaged, 0);
+	}
+	/* And once more, where there are gaps already. */
+	m->moved = 0;
+	unlink_half();
+	collect_all();
+	verify_arenas(NULL);
+	verify_footers();
+	reopen(true);
+	check();
+	/* Nothing is left to be done. */
+	m->compacted = 0;
+	collect(&now_options);
+	collect(&now_options);
+	assert_int_equal(m->compacted, 0);
+	free_model();
+}
+
+/* What cannot be read stays where it is, and compacting goes on. */
+static void gc__a_damaged_object_is_not_moved(void **state)
+{
+	struct place before, after;
+	struct object *o;
+	char path[96], name[32];
+	FILE *f;
+
+	setup_model();
+	splinter();
+	unlink_half();
+	forget();
+	o = NULL;
+	for (size_t i = 0; !o; i++)
+		if (m->files[i].is_there)
+			o = &m->objects[m->files[i].refs[0]];
+	assert_int_equal(engine_locate(m->rig.engine, o->id, &before), 0);
+	snprintf(name, sizeof(name), "arena.%08u", before.arena);
+	rig_path(&m->rig, name, path);
+	f = fopen(path, "r+");
+	assert_non_null(f);
+	fseek(f, (long)before.offset + 20, SEEK_SET);
+	fputs("rotten", f);
+	fclose(f);
+	collect(&now_options);
+	collect(&now_options);
+	assert_true(m->compacted > 0 && m->moved > 0);
+	assert_int_equal(engine_locate(m->rig.engine, o->id, &after), 0);
+	assert_memory_equal(&before, &after, sizeof(before));
+	free_model();
+}
+
+static int cannot_punch(void *ctx, int fd, int mode, uint64_t offset, uint64_t len)
+{
+	return mode & FALLOC_FL_PUNCH_HOLE ? -EOPNOTSUPP : 0;
+}
+
+/* Copies would only take more. */
+static void gc__nothing_is_moved_where_nothing_can_be_punched(void **state)
+{
+	struct store_io io = store_io_file;
+
+	io.fallocate = cannot_punch;
+	setup_model();
+	m->rig.options.io = &io;
+	splinter();
+	unlink_half();
+	collect_all();
+	assert_int_equal(m->compacted, 0);
+	check();
+	free_model();
+}
+
 static void gc__two_generations_and_grace(void **state)
 {
 	struct gc_options options = { .is_final = true, .roll = 1, .grace_s = 3600 };
@@ -608,6 +808,7 @@ static void gc__the_arena_appended_to_stays(void **state)
 /* While a collection runs everything goes on; writers hand in late what they were promised. */
 static void gc__beside_writers(void **state)
 {
+	uint64_t compacted = 0;
 	bool is_single;
 	int r;
 
@@ -616,6 +817,10 @@ static void gc__beside_writers(void **state)
 		is_single = round % 2;
 		for (int i = 0; i < 20; i++)
 			file_new();
+		burst(100);
+		write_pending();
+		unlink_half();
+		forget();
 		for (int collection = 0; collection < 12; collection++) {
 			struct gc_options options = { .is_final = true,
 				.roll = below(2),
@@ -654,6 +859,7 @@ static void gc__beside_writers(void **state)
 				r = gc_step(m->rig.engine);
 			} while (r > 0);
 			assert_int_equal(r, 0);
+			compacted += gc_report(m->rig.engine)->compacted;
 			gc_end(m->rig.engine);
 			check();
 		}
@@ -663,17 +869,20 @@ static void gc__beside_writers(void **state)
 		collect_all();
 		free_model();
 	}
+	assert_true(compacted > 0);
 }
 
 /* Killed after any step, with what was not synced lost or not, it begins anew. */
 static void gc__killed_anywhere(void **state)
 {
+	struct engine_stat stat;
+
 	setup_model();
 	for (int i = 0; i < 30; i++)
 		file_new();
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 80; round++) {
 		struct gc_options options = now_options;
-		size_t steps = below(60);
+		size_t steps = below(120);
 
 		options.rows = 50;
 
@@ -682,16 +891,27 @@ static void gc__killed_anywhere(void **state)
 			file_unlink();
 			file_forget();
 		}
+		if (round % 10 == 0)
+			burst(30);
 		write_pending();
+		if (round % 10 == 1) {
+			unlink_half();
+			forget();
+		}
 		assert_int_equal(engine_flush(m->rig.engine), 0);
 		assert_int_equal(gc_begin(m->rig.engine, &options), 0);
 		while (steps-- > 0 && gc_step(m->rig.engine) > 0)
 			;
-		gc_end(m->rig.engine);
+		collect_end();
 		reopen(below(4) == 0);
 		check();
+		assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+		assert_int_equal(stat.damaged, 0);
 	}
+	assert_true(m->compacted > 0 && m->moved > 0);
 	collect_all();
+	reopen(true);
+	check();
 	free_model();
 }
 
@@ -830,6 +1050,9 @@ int main(void)
 		cmocka_unit_test(gc__what_is_not_referred_to_goes),
 		cmocka_unit_test(gc__history_keeps_what_it_refers_to),
 		cmocka_unit_test(gc__room_comes_back),
+		cmocka_unit_test(gc__splinters_come_back),
+		cmocka_unit_test(gc__a_damaged_object_is_not_moved),
+		cmocka_unit_test(gc__nothing_is_moved_where_nothing_can_be_punched),
 		cmocka_unit_test(gc__two_generations_and_grace),
 		cmocka_unit_test(gc__the_arena_appended_to_stays),
 		cmocka_unit_test(gc__beside_writers),
