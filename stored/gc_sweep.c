@@ -334,6 +334,8 @@ int gc_punch_range(
 	*ret_bytes = 0;
 	if (from >= to || fd == -ENOENT)
 		return 0;
+	if (fd < 0)
+		return fd;
 	do
 		r = engine->io->fallocate(engine->io->ctx, fd,
 			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from);

@@ -137,7 +137,9 @@ int main(int argc, char **argv)
 	printf("%llu arenas compacted, %llu objects moved\n", (unsigned long long)all.compacted,
 		(unsigned long long)all.moved);
 	/* Else nothing was learnt about it. */
-	if (all.workloads >= 20 && (all.freed == 0 || all.compacted == 0 || all.moved == 0))
+	if (all.workloads >= 20 && all.freed == 0)
+		has_failed = true;
+	if (all.workloads >= 60 && (all.compacted == 0 || all.moved == 0))
 		has_failed = true;
 	return has_failed || all.violations > 0;
 }
