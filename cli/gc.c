@@ -27,21 +27,22 @@ static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 
 	for (size_t i = 0; i < reply->num_holders; i++)
 		json_array_append_new(holders, cli_json_text(reply->holders[i].name));
-	return cli_print_json(json_pack("{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:I,s:o}",
-		"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
-		count_json(reply->objects, reply->bytes), "live",
-		count_json(reply->live_objects, reply->live_bytes), "history",
-		count_json(reply->history_objects, reply->history_bytes), "freed",
-		count_json(reply->freed_objects, reply->freed_bytes), "noted",
-		count_json(reply->noted_objects, reply->noted_bytes), "peers",
-		count_json(reply->peers_objects, reply->peers_bytes), "tail",
-		count_json(reply->tail_objects, reply->tail_bytes), "old",
-		count_json(reply->old_objects, reply->old_bytes), "punched_bytes",
-		(json_int_t)reply->punched, "unpunched_bytes", (json_int_t)reply->unpunched,
-		"compacted_arenas", (json_int_t)reply->compacted, "regained_bytes",
-		(json_int_t)reply->regained, "moved",
-		count_json(reply->moved_objects, reply->moved_bytes),
-		"grace_until", (json_int_t)reply->grace_until, "peers_waited_for", holders));
+	return cli_print_json(
+		json_pack("{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:I,s:o}",
+			"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
+			count_json(reply->objects, reply->bytes), "live",
+			count_json(reply->live_objects, reply->live_bytes), "history",
+			count_json(reply->history_objects, reply->history_bytes), "freed",
+			count_json(reply->freed_objects, reply->freed_bytes), "noted",
+			count_json(reply->noted_objects, reply->noted_bytes), "peers",
+			count_json(reply->peers_objects, reply->peers_bytes), "tail",
+			count_json(reply->tail_objects, reply->tail_bytes), "old",
+			count_json(reply->old_objects, reply->old_bytes), "punched_bytes",
+			(json_int_t)reply->punched, "unpunched_bytes", (json_int_t)reply->unpunched,
+			"compacted_arenas", (json_int_t)reply->compacted, "regained_bytes",
+			(json_int_t)reply->regained, "moved",
+			count_json(reply->moved_objects, reply->moved_bytes), "grace_until",
+			(json_int_t)reply->grace_until, "peers_waited_for", holders));
 }
 
 /* One line for each reason that there is. */

@@ -12,7 +12,7 @@ import harness
 from deaths import Killer
 from harness import check, say
 
-# Of the bytes of small files that go, at least this part comes back: what tells of them stays between them.
+# Of the bytes of small files that go, at least this part comes back: what tells of them stays between them, and keeps its blocks.
 SMALL_BACK = 0.3
 
 WRITE = """
@@ -129,7 +129,7 @@ print(gone)
 
 
 def test_small(node, rng, num):
-    """Of many small files every second goes: much of the room is in splinters."""
+    """Of many small files every second goes: those are alone between changes, so compacting has little to gain."""
     base = disk(node)
     node.command(["python3", "-c", SMALL, "mnt/small", str(rng.randrange(1 << 30)), str(num)], timeout=900)
     node.sh("sync -f mnt")
@@ -143,7 +143,6 @@ def test_small(node, rng, num):
     after = disk(node)
     say(f"{num} small files: {base} MB before, {full} MB with them, {gone >> 20} MB deleted, {after} MB after: {json.dumps(done)}")
     check(done["freed"]["objects"] > num // 4, f"too little was freed: {done}")
-    check(done["compacted_arenas"] > 0, f"nothing was compacted: {done}")
     check(full - after > (gone >> 20) * SMALL_BACK, f"the room did not come back: {base} {full} {after}")
     node.sh("echo 3 >/proc/sys/vm/drop_caches", ok=False)
     check(node.sh("cd mnt/small && find . -type f | sort | xargs cat | sha256sum", timeout=600) == before, "small files changed")
