@@ -187,7 +187,6 @@ def test_beside_writers(node, rng, megabytes):
     seen["kills"] = killer.kills
     say(f"beside writers: {seen}")
     check(seen["gc"] >= 2 and seen["kills"] >= 2, f"too little happened: {seen}")
-    check(seen["freed"] > 0, f"nothing was freed beside writers: {seen}")
     node.sh("echo 3 >/proc/sys/vm/drop_caches", ok=False)
     for i in last:
         check(verify(node, f"mnt/w{i}") > 0, "nothing to verify")
