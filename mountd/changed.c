@@ -200,10 +200,12 @@ static void refresh(struct mountd *m, struct inode *inode)
 {
 	struct inode *fresh, old = *inode;
 	uint64_t oid = inode->oid;
+	int r;
 
 	/* Under a number that is nobody's, the old one is out of the way of its successor. */
 	inode_rename(&m->inodes, inode, UINT64_MAX);
-	if (load_inode(m, oid, &fresh) == 0) {
+	r = load_inode(m, oid, &fresh);
+	if (r == 0) {
 		free(inode->attr.symlink);
 		inode->attr = fresh->attr;
 		fresh->attr.symlink = NULL;
@@ -223,7 +225,9 @@ static void refresh(struct mountd *m, struct inode *inode)
 			contents_reset(inode);
 		}
 		inode_drop(&m->inodes, fresh);
-	} else {
+	} else if (r == -ENOENT) {
+		/* Any other error says nothing about the file, whose last bytes may be here only.
+		 */
 		inode->nlink = 0;
 	}
 	inode_rename(&m->inodes, inode, oid);

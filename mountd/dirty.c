@@ -274,8 +274,9 @@ static void insert_zero(struct dirty_log *log, struct dirty_file *file, uint64_t
 }
 
 /* Cuts [offset, end), whole blocks, out of the zero extent at index at. What is left of it keeps
- * its seq: the newer slot wins over it when the new pieces did not all make it. */
-static void cut_zero(struct dirty_log *log, struct dirty_file *file, uint64_t oid, size_t at,
+ * its seq: the newer slot wins over it when the new pieces did not all make it. Returns the slot of
+ * the whole, to be freed when what takes its place counts. */
+static uint32_t cut_zero(struct dirty_log *log, struct dirty_file *file, uint64_t oid, size_t at,
 	uint64_t offset, uint64_t end)
 {
 	struct dirty_extent zero = file->extents[at];
@@ -285,8 +286,8 @@ static void cut_zero(struct dirty_log *log, struct dirty_file *file, uint64_t oi
 		insert_zero(log, file, oid, at + 1, end, zero_end, zero.seq);
 	if (zero.offset < offset)
 		insert_zero(log, file, oid, at + 1, zero.offset, offset, zero.seq);
-	slot_free(log, zero.slot);
 	index_remove(file, at, 1);
+	return zero.slot;
 }
 
 /* A piece of a block that starts inside or just at the end of the one extent of that block: the
@@ -324,9 +325,10 @@ static void write_fresh(struct dirty_log *log, struct dirty_file *file, uint64_t
 	uint8_t *to = slot_data(log, fresh.slot);
 	uint64_t start = offset, stop = end;
 	size_t at = dirty_find(file, block), first, num = 0;
+	uint32_t whole = UINT32_MAX;
 
 	if (at < file->num && file->extents[at].is_zero && file->extents[at].offset <= block) {
-		cut_zero(log, file, oid, at, block, block + DIRTY_BLOCK);
+		whole = cut_zero(log, file, oid, at, block, block + DIRTY_BLOCK);
 		/* The rest of the block must go on reading as zeros. */
 		memset(to, 0, DIRTY_BLOCK);
 		start = block;
@@ -349,6 +351,8 @@ static void write_fresh(struct dirty_log *log, struct dirty_file *file, uint64_t
 	fresh.offset = start;
 	fresh.len = stop - start;
 	slot_set(log, &fresh, oid);
+	if (whole != UINT32_MAX)
+		slot_free(log, whole);
 	for (size_t i = first; i < first + num; i++)
 		slot_free(log, file->extents[i].slot);
 	index_remove(file, first, num);
@@ -384,14 +388,14 @@ static void zero_blocks(
 	size_t at = dirty_find(file, offset), num = 0;
 
 	if (at < file->num && file->extents[at].is_zero && file->extents[at].offset < offset) {
-		cut_zero(log, file, oid, at, offset, end);
+		slot_free(log, cut_zero(log, file, oid, at, offset, end));
 		at = dirty_find(file, offset);
 	}
 	while (at + num < file->num && file->extents[at + num].offset < end) {
 		const struct dirty_extent *old = &file->extents[at + num];
 
 		if (old->offset + old->len > end) { /* a zero extent that goes on */
-			cut_zero(log, file, oid, at + num, offset, end);
+			slot_free(log, cut_zero(log, file, oid, at + num, offset, end));
 			break;
 		}
 		slot_free(log, old->slot);

@@ -107,7 +107,9 @@ void hidden_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
 			r = hidden_log(m, inode, NULL, &text, &len);
 		else if (strncmp(what, "log.", 4) == 0 && what[4] != '\0')
 			r = hidden_log(m, inode, what + 4, &text, &len);
-		else if (strncmp(what, "path.", 5) == 0 && ino == FUSE_ROOT_ID)
+		/* Paths lead through directories that not everybody may enter. */
+		else if (strncmp(what, "path.", 5) == 0 && ino == FUSE_ROOT_ID &&
+			 (fuse_req_ctx(req)->uid == 0 || fuse_req_ctx(req)->uid == m->uid))
 			r = hidden_path(m, what + 5, &text, &len);
 		else
 			r = -ENODATA;

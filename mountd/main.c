@@ -97,14 +97,35 @@ static void status(void *self, struct ipc_call *call)
 	work_status_reply(call, &reply);
 }
 
+/* Not while a handler waits for stored: its batch, its run and its tree are half made. */
+static void stop_now(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct mountd *m = timer->data;
+
+	if (m->nested > 0)
+		return; /* the timer repeats */
+	ev_timer_stop(loop, timer);
+	session_stop(m);
+	(void)unmount_make_durable(m);
+	worker_stopped(m->worker, m->stop_call);
+}
+
 static void stop(void *self, struct ipc_call *call)
 {
 	struct mountd *m = self;
 
+	if (ev_is_active(&m->stopping)) {
+		if (call)
+			ipc_call_fail(call, -EALREADY, NULL);
+		else
+			m->stop_call = NULL; /* the supervisor died, and its call with it */
+		return;
+	}
 	m->is_stopping = true;
-	session_stop(m);
-	(void)unmount_make_durable(m);
-	worker_stopped(m->worker, call);
+	m->stop_call = call;
+	ev_timer_init(&m->stopping, stop_now, 0., 0.001);
+	m->stopping.data = m;
+	ev_timer_start(m->loop, &m->stopping);
 }
 
 int main(void)

@@ -81,6 +81,8 @@ struct mountd {
 	struct figure_walk *walk; /* NULL: nobody waits for figures */
 	struct parked *parked;	  /* reads that wait for far objects */
 	ev_timer flush_timer;
+	ev_timer stopping; /* asked to stop, with stop_call: when no handler waits any more */
+	struct ipc_call *stop_call;
 	ev_timer asked; /* stored asked for a flush, mountd/asked.c */
 	uint64_t asked_token;
 

@@ -180,6 +180,8 @@ static int rename_now(struct mountd *m, struct side *from, struct side *to, unsi
 	 * name, so that a power cut never shows an empty or half file there. */
 	if (r == 0 && to->entry != NULL && inode_is_file(from->inode))
 		r = flush_inode(m, from->inode, true);
+	if (r == 0 && flags & RENAME_EXCHANGE && inode_is_file(to->inode))
+		r = flush_inode(m, to->inode, true);
 	if (r == 0)
 		r = edit_reserve(m, from->dir);
 	if (r == 0)

@@ -56,6 +56,7 @@ int damage_note(struct engine *engine, const uint8_t id[32], struct place place)
 		return r;
 	engine->object_bytes -= place.len;
 	engine->ops++;
+	engine->num_noted++;
 	engine_log(engine, 3, "store: arena %u: the object at %llu is damaged", place.arena,
 		(unsigned long long)place.offset);
 	return 0;

@@ -464,6 +464,10 @@ int engine_checkpoint(struct engine *engine)
 
 	if (check_index(engine) < 0)
 		return -EIO;
+	/* A flush that fails takes changes back: whoever made them must hear of it. */
+	r = engine_flush(engine);
+	if (r < 0)
+		return r;
 	for (attempt = 0; attempt < 3; attempt++) {
 		r = commit(engine);
 		if (r == 0 || engine->is_broken)

@@ -73,6 +73,9 @@ int gc_begin(struct engine *engine, const struct gc_options *options)
 	if (!gc)
 		return -ENOMEM;
 	gc->tail = arenas_position(a).arena;
+	/* What is missing may refer to anything: noted, not freed, while there is such an arena. */
+	if (a->num_aside > 0)
+		gc->options.is_final = false;
 	gc->report.expect = db_rows(txn(engine), DB_OBJECTS) * 2 + db_rows(txn(engine), DB_RECORDS);
 	engine->gc = gc;
 	r = gc_peers_load(engine, gc);

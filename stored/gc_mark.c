@@ -1,4 +1,5 @@
 #include "cas/object.h"
+#include "stored/damage.h"
 #include "stored/gc_state.h"
 #include "stored/object.h"
 #include "stored/rows.h"
@@ -162,6 +163,11 @@ static int walk_one(struct engine *engine, struct gc *gc, const uint8_t id[32])
 	int r;
 
 	r = engine_locate(engine, id, &place);
+	/* Not far, but damaged here: its children are wanted when it is healed. */
+	if (r == -ENOENT && damage_is_noted(engine, id)) {
+		memcpy(gc->report.damaged, id, 32);
+		return -EBADMSG;
+	}
 	if (r < 0)
 		return r == -ENOENT ? 0 : r; /* far, and so is what is below it */
 	if (place.len > CAS_OBJECT_MAX)

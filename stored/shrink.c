@@ -23,6 +23,7 @@ struct shrink {
 	atomic_bool is_done;
 	int result;
 	uint64_t looked_at; /* ns */
+	uint64_t noted;	    /* engine->num_noted when the copy was begun */
 };
 
 static void *copy(void *arg)
@@ -55,6 +56,7 @@ static void begin(struct engine *engine, struct shrink *s)
 	if (s->fd < 0)
 		return;
 	s->db = engine->db;
+	s->noted = engine->num_noted;
 	s->is_copying = true;
 	atomic_store(&s->is_done, false);
 	if (engine->options.threads) {
@@ -134,6 +136,9 @@ int shrink_run(struct engine *engine)
 		return -EIO;
 	if (s && s->is_copying && atomic_load(&s->is_done))
 		copied(engine, s);
+	/* Notes of damage are not in the log: the copy would have the damaged objects again. */
+	if (s && s->has_copy && s->noted != engine->num_noted)
+		drop_copy(engine, s);
 	if (s && s->has_copy && is_quiet(engine))
 		return put_in_place(engine, s);
 	if (s && (s->is_copying || s->has_copy || now - s->looked_at < LOOK_NS))

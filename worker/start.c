@@ -63,10 +63,9 @@ void worker_stopped(struct worker *worker, struct ipc_call *call)
 
 static void orphan_timeout(struct ev_loop *loop, struct ev_timer *timer, int events)
 {
-	struct worker *worker = timer->data;
-
 	log_error("no supervisor, and not everything could be made durable in time");
-	worker_exit(worker, 1);
+	/* Not by way of the loop: a handler may be waiting in one of its own, for ever. */
+	_exit(1);
 }
 
 static void work_closed(void *self, struct ipc_chan *chan, int err)

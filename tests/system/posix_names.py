@@ -8,7 +8,7 @@ import stat
 import struct
 import subprocess
 
-from posix_case import (AT_FDCWD, EXCHANGE, NOREPLACE, Dir, NotHere, Open, Wrong, as_stranger, case, checked, child, exists, fails, is_root,
+from posix_case import (AT_FDCWD, EXCHANGE, NOREPLACE, Dir, NeedsRoot, NotHere, Open, Wrong, as_stranger, case, checked, child, exists, fails, is_root,
                         libc, ls, mode_of, need_root, nlink, opens, read, renameat2, same, true, write)
 
 SEED = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
@@ -1008,6 +1008,10 @@ def open_by_handle():
         number = ctypes.c_int()
         checked(libc.name_to_handle_at(AT_FDCWD, os.fsencode(path), handle, ctypes.byref(number), 0))
         handles.append((path, handle))
+    try:
+        os.close(checked(libc.open_by_handle_at(mount, handles[0][1], os.O_RDONLY)))
+    except PermissionError:
+        raise NeedsRoot("a container's filter refuses the call to its root") from None
     for path, handle in handles:
         fd = checked(libc.open_by_handle_at(mount, handle, os.O_RDONLY))
         same(os.fstat(fd).st_ino, os.stat(path).st_ino, f"inode of {path}")
