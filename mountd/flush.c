@@ -159,7 +159,7 @@ static void stored_part(struct mountd *m, struct inode *inode, const struct seal
 int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *body,
 	const struct flush_part *part)
 {
-	uint64_t view = inode->dirty.view, unique = m->session.unique;
+	uint64_t view = inode->dirty.view;
 	struct batch batch;
 	int r;
 
@@ -167,11 +167,8 @@ int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *bod
 	body->ctime = inode->dirty.ctime;
 	batch_begin(m, &batch);
 	batch_put_body(&batch, inode->oid, body);
-	/* A request that flushes first, as a rename, is not done by that: were it killed after
-	 * this, the intent would say so. */
-	m->session.unique = 0;
-	r = batch_publish(&batch, view, 0);
-	m->session.unique = unique;
+	/* A request that flushes first, as a rename, is not done by that. */
+	r = batch_publish_aside(&batch, view);
 	if (r < 0)
 		return r;
 	if (body->data == NULL || body->data != inode->body.data)
@@ -284,7 +281,7 @@ int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inod
 		body.mtime = body.ctime = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 		batch_begin(m, &batch);
 		batch_put_body(&batch, out->oid, &body);
-		r = batch_publish(&batch, m->view, 0);
+		r = batch_publish_aside(&batch, m->view);
 	}
 	if (r < 0) {
 		contents_reset(out);

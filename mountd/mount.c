@@ -72,7 +72,7 @@ static int make_root(struct mountd *m)
 		return r;
 	batch_begin(m, &batch);
 	batch_put_attr(&batch, TREE_ROOT, &attr);
-	return batch_publish(&batch, m->view, 0);
+	return batch_publish_aside(&batch, m->view);
 }
 
 /* A mount of an instant: which one that is was settled by the first mountd of the mount, as what

@@ -62,7 +62,7 @@ static int kill_priv(struct mountd *m, struct inode *inode)
 		return 0;
 	batch_begin(m, &batch);
 	batch_put_attr(&batch, inode->oid, &attr);
-	r = batch_publish(&batch, m->view, 0);
+	r = batch_publish_aside(&batch, m->view);
 	if (r == 0)
 		inode->attr = attr;
 	return r;

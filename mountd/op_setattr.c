@@ -103,7 +103,7 @@ void op_setattr(
 		attr.mtime != inode->attr.mtime) {
 		batch_begin(m, &batch);
 		batch_put_attr(&batch, ino, &attr);
-		r = batch_publish(&batch, m->view, 0);
+		r = batch_publish_aside(&batch, m->view);
 		if (r == 0)
 			inode->attr = attr;
 	}

@@ -117,12 +117,13 @@ static uint8_t *reserve(struct mountd *m, size_t len)
 	return room;
 }
 
-int batch_publish(struct batch *batch, uint64_t view, uint64_t answer)
+/* unique: of the request that this answers, 0: of none. */
+static int publish(struct batch *batch, uint64_t view, uint64_t unique, uint64_t answer)
 {
 	struct mountd *m = batch->m;
 	struct intake_batch head = { .version = INTAKE_VERSION,
 		.num_ops = batch->num_ops,
-		.unique = m->session.unique & ~(UINT64_C(1) << 63),
+		.unique = unique & ~(UINT64_C(1) << 63),
 		.view = view };
 	uint8_t *room;
 	int r;
@@ -137,11 +138,22 @@ int batch_publish(struct batch *batch, uint64_t view, uint64_t answer)
 	memcpy(room, batch->buf, batch->len);
 	/* From the moment the head moves the change is made; what to answer must be known before.
 	 */
-	state_intend(&m->state, m->session.unique, answer, ipc_ring_head(m->ring) + 1);
+	if (unique != 0)
+		state_intend(&m->state, unique, answer, ipc_ring_head(m->ring) + 1);
 	ipc_ring_publish(m->ring, INTAKE_BATCH, (uint32_t)batch->len);
 	m->num_batches++;
 	publish_kick(m);
 	return 0;
+}
+
+int batch_publish(struct batch *batch, uint64_t view, uint64_t answer)
+{
+	return publish(batch, view, batch->m->session.unique, answer);
+}
+
+int batch_publish_aside(struct batch *batch, uint64_t view)
+{
+	return publish(batch, view, 0, 0);
 }
 
 int publish_object_begin(struct mountd *m, size_t len, uint8_t **ret_sealed)

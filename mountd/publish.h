@@ -44,6 +44,13 @@ bool batch_has_room(const struct batch *batch);
 /* view: pulls that were seen when the decision was made. answer: the inode that the kernel's
  * request is answered with, 0 for none (mountd/state.h). */
 int batch_publish(struct batch *batch, uint64_t view, uint64_t answer);
+/*
+ * A change that is not what the request asks for, or that no request waits for: what was written
+ * before, an inode that nobody holds any more. It leaves the intent as it is: a new mountd may do
+ * such a change (a forget, an fsync that is sent again) before the kernel sends the request whose
+ * answer the intent holds.
+ */
+int batch_publish_aside(struct batch *batch, uint64_t view);
 
 /* 0, or why nothing that grows may be published now. */
 int publish_error(const struct mountd *m);

@@ -5,12 +5,13 @@
  * It keeps the FUSE_INIT request and the reply that the kernel got: a new mountd feeds the request
  * to its own libfuse session and goes on only if it comes to the same reply (mountd/session.c).
  *
- * And it keeps one intent. A request that changes the tree publishes exactly one batch to the
- * intake ring and is answered at once, one request after the other, so at most one can be published
- * and unanswered when mountd dies. Before publishing, the intent is set: the request's unique, what
- * to answer, and the head that the ring will have. The kernel sends the request again; when the
- * ring's head is at or past that position it was done, and is answered from the intent instead of
- * being done twice.
+ * And it keeps one intent. A request that must not be done twice publishes exactly one batch for
+ * its answer to the intake ring and is answered at once, one request after the other, so at most
+ * one can be published and unanswered when mountd dies. Before publishing, the intent is set: the
+ * request's unique, what to answer, and the head that the ring will have. The kernel sends the
+ * request again; when the ring's head is at or past that position it was done, and is answered from
+ * the intent instead of being done twice. Forgets, and parked fsyncs, may reach the new mountd
+ * before it: what they publish (batch_publish_aside) does not touch the intent.
  *
  * It keeps the instants that the kernel looked into (mountd/at.h), with its references to nodes of
  * each, and the replica numbers of those nodes, so that node ids of history mean the same to the

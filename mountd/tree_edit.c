@@ -127,7 +127,7 @@ void edit_remove_orphan(struct mountd *m, uint64_t oid)
 		batch_begin(m, &batch);
 		batch_remove(&batch, TREE_ATTR, oid, NULL);
 		/* If this fails it is an orphan of the next mount. */
-		(void)batch_publish(&batch, m->view, 0);
+		(void)batch_publish_aside(&batch, m->view);
 	}
 	drop_names(m, inode);
 	inode_drop(&m->inodes, inode);
@@ -155,7 +155,7 @@ int edit_remove_orphans(struct mountd *m)
 		}
 		end = reply.end || reply.num_oids == 0;
 		store_orphans_reply_release(&reply);
-		r = batch_publish(&batch, m->view, 0);
+		r = batch_publish_aside(&batch, m->view);
 	}
 	return r;
 }
