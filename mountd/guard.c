@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mountd/acl.h"
 #include "mountd/at.h"
 #include "mountd/hidden.h"
 #include "mountd/mountd.h"
@@ -48,11 +49,13 @@ void guard_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 void guard_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
 {
+	struct mountd *m = request_mountd(req);
+
 	if (is_past(req, ino))
 		return;
-	op_setattr(req, ino, st, to_set, fi);
+	op_setattr(req, ino, st, to_set, fi); /* ends req, as the others do */
 	if (ino == TREE_ROOT)
-		snapshots_follow_root(request_mountd(req));
+		snapshots_follow_root(m);
 }
 
 void guard_readdir(
@@ -157,18 +160,24 @@ void guard_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 void guard_setxattr(
 	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
+	struct mountd *m = request_mountd(req);
+
 	if (is_past(req, ino))
 		return;
 	if (hidden_is_name(name))
 		request_done(req, -EPERM);
 	else
 		op_setxattr(req, ino, name, value, size, flags);
+	if (ino == TREE_ROOT)
+		snapshots_follow_root(m);
 }
 
 void guard_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	if (hidden_is_name(name))
 		hidden_getxattr(req, ino, name, size);
+	else if (ino == AT_SNAP_DIR && strcmp(name, ACL_ACCESS) == 0)
+		op_getxattr(req, TREE_ROOT, name, size);
 	else if (ino == AT_SNAP_DIR)
 		request_done(req, -ENODATA);
 	else
@@ -177,10 +186,14 @@ void guard_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t siz
 
 void guard_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
+	struct mountd *m = request_mountd(req);
+
 	if (is_past(req, ino))
 		return;
 	if (hidden_is_name(name))
 		request_done(req, -EPERM);
 	else
 		op_removexattr(req, ino, name);
+	if (ino == TREE_ROOT)
+		snapshots_follow_root(m);
 }

@@ -5,7 +5,8 @@
  *	.snap/@TIME  the tree at any instant that is still kept (tree/instant.h); not listed
  *
  * What is below is read-only: node ids of history, mountd/at.h; mountd/ops.c refuses changes.
- * mtime of a snapshot is its instant. A snapshot has everything that was written before it.
+ * mtime of a snapshot is its instant. A snapshot has everything that was written before it. Who may
+ * look into .snap is who may look into the root: owner, mode and access list are the root's.
  *
  * Names of snapshots go to stored sealed (u8 version | cas_name_put; additional data: volume |
  * "bazil.snap.v1" | tag), found by a keyed tag.
@@ -27,7 +28,7 @@ struct mountd;
 
 /* The directory itself, made and cached. */
 struct inode *snapshots_dir(struct mountd *m);
-/* The root's owner or mode changed: its own go with them. */
+/* The root's owner, mode or access list changed: its own go with them. */
 void snapshots_follow_root(struct mountd *m);
 
 /* The newest instant that is kept and not later. -ENOENT. */

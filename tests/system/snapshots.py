@@ -60,6 +60,15 @@ def test_rules(node):
                           ("rmdir mnt/.snap/none", "No such file")):
         r = node.command(["bash", "-c", f"LC_ALL=C {script}"])
         check(r.returncode != 0 and error in r.stderr, f"{script}: {r.returncode} {r.stderr}")
+    # Who may look into the root may look into .snap.
+    node.sh("""
+        set -e; cd mnt; old=$(stat -c %a .)
+        chmod 700 .; test $(stat -c %a .snap) = 700
+        setfacl -m u:nobody:rx .; test "$(stat -c %a .) $(stat -c %a .snap)" = '750 750'
+        getfacl -c .snap | grep -q '^user:nobody:r-x'
+        setfacl -b .; test "$(stat -c %a .) $(stat -c %a .snap)" = '700 700'
+        chmod $old .; test $(stat -c %a .snap) = $old
+    """)
     # A file as it was is another file than the one of now: cp and diff must not take them for the same.
     node.sh(f"cp mnt/.snap/{SECRET}0/keep mnt/keep; cmp mnt/keep states/0/keep && ! diff -q mnt/.snap/{SECRET}1/keep mnt/keep >/dev/null")
 
