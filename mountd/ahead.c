@@ -39,12 +39,17 @@ static void settle(struct ahead *ahead, struct slot *slot)
 	slot->is_running = false;
 }
 
+void ahead_settle(struct ahead *ahead)
+{
+	for (size_t i = 0; i < AHEAD_SLOTS; i++)
+		settle(ahead, &ahead->slots[i]);
+}
+
 void ahead_drop(struct ahead *ahead)
 {
-	for (size_t i = 0; i < AHEAD_SLOTS; i++) {
-		settle(ahead, &ahead->slots[i]);
+	ahead_settle(ahead);
+	for (size_t i = 0; i < AHEAD_SLOTS; i++)
 		ahead->slots[i].is_used = false;
-	}
 }
 
 void ahead_free(struct ahead *ahead)

@@ -3,7 +3,7 @@
  * requests are answered. A ring of AHEAD_SLOTS chunks, the oldest gives way; it serves reads of
  * parts of a chunk as a small cache, too.
  *
- * A descriptor given to ahead_start must stay open until ahead_drop, which waits for the helpers.
+ * A descriptor given to ahead_start must stay open until ahead_settle or ahead_drop.
  */
 #ifndef BAZIL_MOUNTD_AHEAD_H
 #define BAZIL_MOUNTD_AHEAD_H
@@ -41,7 +41,9 @@ void ahead_start(struct ahead *ahead, const struct ahead_chunk *chunk);
 /* The chunk's bytes, plain_len of them, valid until the next ahead_start; waits for it if a helper
  * is at it. NULL: not there, or it failed: the caller reads it and learns why. */
 const uint8_t *ahead_find(struct ahead *ahead, const struct cas_id *id, uint32_t plain_len);
-/* Forgets all. */
+/* Waits for the helpers: none reads from a descriptor any more. */
+void ahead_settle(struct ahead *ahead);
+/* The same, and forgets all. */
 void ahead_drop(struct ahead *ahead);
 
 #endif

@@ -232,8 +232,9 @@ int chunks_prepare(struct mountd *m, const struct cas_extent *extents, size_t nu
 	return r;
 }
 
-static struct arena *arena_room(struct chunks *chunks)
+static struct arena *arena_room(struct mountd *m)
 {
+	struct chunks *chunks = m->chunks;
 	struct arena *oldest = &chunks->arenas[0];
 
 	if (chunks->num_arenas < NUM_ARENAS)
@@ -241,6 +242,7 @@ static struct arena *arena_room(struct chunks *chunks)
 	for (size_t i = 1; i < NUM_ARENAS; i++)
 		if (chunks->arenas[i].used < oldest->used)
 			oldest = &chunks->arenas[i];
+	ahead_settle(m->ahead); /* a helper may be reading from it */
 	close(oldest->fd);
 	return oldest;
 }
@@ -268,7 +270,7 @@ static int arena_fd(struct mountd *m, uint32_t number, int *ret_fd)
 		return -EMFILE;
 	}
 	*ret_fd = IPC_TAKE_FD(reply.fd);
-	*arena_room(chunks) = (struct arena){ number, *ret_fd, ++chunks->clock };
+	*arena_room(m) = (struct arena){ number, *ret_fd, ++chunks->clock };
 	store_arena_reply_release(&reply);
 	return 0;
 }
