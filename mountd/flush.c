@@ -398,7 +398,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 		/* What fails stays dirty and is tried again; fsync tells the user. A stream is
 		 * being stored anyway. */
 		if (stream_is_of(m->stream, inode->oid) || flush_inode(m, inode, true) < 0)
-			inode->dirty_since = ev_now(loop);
+			inode_stay_dirty(&m->inodes, inode, ev_now(loop));
 		if (ev_time() - start > TIMER_BUDGET_S) {
 			timer->repeat = 0.005;
 			break;

@@ -191,6 +191,12 @@ void inode_mark_clean(struct inodes *inodes, struct inode *inode)
 	inodes->num_dirty--;
 }
 
+void inode_stay_dirty(struct inodes *inodes, struct inode *inode, double now)
+{
+	inode_mark_clean(inodes, inode);
+	inode_mark_dirty(inodes, inode, now);
+}
+
 bool inode_is_dir(const struct inode *inode)
 {
 	return S_ISDIR(inode->attr.mode);

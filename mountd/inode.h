@@ -86,6 +86,8 @@ void inodes_trim(struct inodes *inodes);
 void inodes_drop_clean(struct inodes *inodes);
 
 void inode_mark_dirty(struct inodes *inodes, struct inode *inode, double now);
+/* It could not be stored now: as if it were changed now, behind all others, whose turn it is. */
+void inode_stay_dirty(struct inodes *inodes, struct inode *inode, double now);
 void inode_mark_clean(struct inodes *inodes, struct inode *inode);
 
 bool inode_is_dir(const struct inode *inode);
