@@ -19,6 +19,7 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/sibling.h"
+#include "mountd/snapshots.h"
 
 #define NOTIFY_INC_EPOCH 8
 
@@ -194,9 +195,7 @@ static void drop_names(struct mountd *m, struct inode *inode)
 	dir_clear(inode->dir);
 }
 
-/* Loads attr and counts anew while unstored bytes stay on top of the old contents: what was
- * pulled stays beside them, see `view` in stored/intake.h. */
-static void refresh(struct mountd *m, struct inode *inode)
+int changed_refresh(struct mountd *m, struct inode *inode)
 {
 	struct inode *fresh, old = *inode;
 	uint64_t oid = inode->oid;
@@ -229,8 +228,11 @@ static void refresh(struct mountd *m, struct inode *inode)
 		/* Any other error says nothing about the file, whose last bytes may be here only.
 		 */
 		inode->nlink = 0;
+		r = 0;
 	}
+	inode->is_stale = r < 0;
 	inode_rename(&m->inodes, inode, oid);
+	return r;
 }
 
 static void forget_inode(struct mountd *m, uint64_t oid)
@@ -241,7 +243,9 @@ static void forget_inode(struct mountd *m, uint64_t oid)
 		return;
 	drop_names(m, inode);
 	if (inode->pins > 0 || inode->head != DIRTY_NO_HEAD || inode->nlink == 0)
-		refresh(m, inode);
+		(void)changed_refresh(m, inode);
+	else if (lookup_held(&m->inodes, oid) > 0)
+		inode->is_stale = true; /* if it is gone, who has it open needs it as it was */
 	else
 		inode_drop(&m->inodes, inode);
 }
@@ -317,16 +321,13 @@ static void apply_all(struct changed *changed)
 		oids[num++] = inode->oid;
 	for (size_t i = 0; i < num; i++) {
 		inode = inode_find_quietly(&m->inodes, oids[i]);
-		if (inode == NULL)
+		if (inode == NULL || inode->sibling_of != 0)
 			continue;
-		drop_names(m, inode);
-		if (inode->pins == 0 && inode->head == DIRTY_NO_HEAD && inode->nlink > 0)
-			tell(changed, inode->oid, NULL, 0);
-		else if (inode->oid != UINT64_MAX && inode->sibling_of == 0)
-			refresh(m, inode);
+		tell(changed, oids[i], NULL, 0);
+		forget_inode(m, oids[i]);
 	}
 	free(oids);
-	inodes_drop_clean(&m->inodes);
+	snapshots_follow_root(m);
 	tell(changed, 0, NULL, 0);
 }
 
@@ -357,6 +358,8 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 				forget_inode(m, change->id);
 			tell(changed, change->id, NULL, 0);
 			count_anew(m, change->id);
+			if (change->id == TREE_ROOT)
+				snapshots_follow_root(m);
 		}
 	}
 }

@@ -15,12 +15,20 @@
 #include <stdint.h>
 
 struct changed;
+struct inode;
 struct mountd;
 
 /* Starts the thread: before the sandbox. */
 int changed_new(struct changed **ret, struct mountd *m);
 /* Ends it. The kernel's connection must be closed or answering. */
 void changed_free(struct changed *changed);
+
+/*
+ * Loads attr and counts anew while unstored bytes stay on top of the old contents: what was pulled
+ * stays beside them, see `view` in stored/intake.h. What is gone stays as it was, without a link:
+ * somebody may have it open. An error leaves it stale.
+ */
+int changed_refresh(struct mountd *m, struct inode *inode);
 
 /* Everything may have changed up to this view. */
 void changed_all(struct changed *changed, uint64_t view);

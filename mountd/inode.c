@@ -145,10 +145,13 @@ static bool can_drop(const struct inodes *inodes, const struct inode *inode)
 	       (inode->sibling_of == 0 && lookup_held(inodes, inode->oid) == 0);
 }
 
-static void drop_beyond(struct inodes *inodes, size_t max)
+void inodes_trim(struct inodes *inodes)
 {
 	struct inode *inode = inodes->newest.newer;
+	size_t max = inodes->max - inodes->max / 8;
 
+	if (inodes->num <= inodes->max)
+		return;
 	while (inodes->num > max && inode != &inodes->newest) {
 		struct inode *next = inode->newer;
 
@@ -156,17 +159,6 @@ static void drop_beyond(struct inodes *inodes, size_t max)
 			inode_drop(inodes, inode);
 		inode = next;
 	}
-}
-
-void inodes_trim(struct inodes *inodes)
-{
-	if (inodes->num > inodes->max)
-		drop_beyond(inodes, inodes->max - inodes->max / 8);
-}
-
-void inodes_drop_clean(struct inodes *inodes)
-{
-	drop_beyond(inodes, 0);
 }
 
 void inode_mark_dirty(struct inodes *inodes, struct inode *inode, double now)

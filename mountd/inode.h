@@ -46,6 +46,7 @@ struct inode {
 	struct dirty_head dirty;
 	double dirty_since;
 	struct inode *dirty_next, *dirty_prev; /* all with a head, oldest change first */
+	bool is_stale;	     /* a pull may have changed it or its end: looked at anew before use */
 	bool has_siblings;   /* its body register has several values (mountd/sibling.h) */
 	uint64_t sibling_of; /* a conflict sibling: the real inode; read-only */
 	uint32_t sibling_rank;
@@ -82,8 +83,6 @@ void inode_drop(struct inodes *inodes, struct inode *inode);
 void inode_rename(struct inodes *inodes, struct inode *inode, uint64_t oid);
 /* Evicts the least recently used beyond the bound. Not while a handler holds pointers. */
 void inodes_trim(struct inodes *inodes);
-/* Drops every inode that can be dropped. */
-void inodes_drop_clean(struct inodes *inodes);
 
 void inode_mark_dirty(struct inodes *inodes, struct inode *inode, double now);
 /* It could not be stored now: as if it were changed now, behind all others, whose turn it is. */

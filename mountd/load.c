@@ -9,6 +9,7 @@
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
 #include "mountd/at.h"
+#include "mountd/changed.h"
 #include "mountd/mountd.h"
 #include "mountd/records.h"
 #include "mountd/sibling.h"
@@ -65,7 +66,7 @@ static int absorb(struct mountd *m, uint64_t beside, const struct gathered *gath
 	int r;
 
 	*ret = inode;
-	if (inode != NULL)
+	if (inode != NULL && !inode->is_stale)
 		return 0;
 	if (!gathered->has_attr || node == NULL)
 		return -EBADMSG;
@@ -79,6 +80,8 @@ static int absorb(struct mountd *m, uint64_t beside, const struct gathered *gath
 	}
 	if (r < 0)
 		return r;
+	if (inode != NULL)
+		inode_drop(&m->inodes, inode);
 	inode = inode_add(&m->inodes, id);
 	inode->attr = attr;
 	inode->body = body;
@@ -135,6 +138,8 @@ int load_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 	*ret = inode_find(&m->inodes, oid);
 	if (*ret == NULL && oid == AT_SNAP_DIR)
 		*ret = snapshots_dir(m);
+	if (*ret != NULL && (*ret)->is_stale)
+		return changed_refresh(m, *ret);
 	return *ret != NULL ? 0 : fetch_inode(m, oid, ret);
 }
 

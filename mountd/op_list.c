@@ -51,12 +51,10 @@ static void add_plain(struct listing *listing, const struct dirent_entry *entry)
 static int add_plus(struct listing *listing, struct inode *dir, const struct dirent_entry *entry)
 {
 	struct fuse_entry_param param;
-	struct inode *inode = inode_find(&listing->m->inodes, entry->target);
+	struct inode *inode;
 	size_t room = listing->size - listing->len, n;
-	int r = 0;
+	int r = load_inode(listing->m, entry->target, &inode);
 
-	if (inode == NULL)
-		r = load_inode(listing->m, entry->target, &inode);
 	if (r == -ENOENT || r == -EBADMSG) {
 		add_plain(listing, entry); /* damaged: its name is still listed */
 		return 0;
@@ -72,6 +70,13 @@ static int add_plus(struct listing *listing, struct inode *dir, const struct dir
 	listing->len += n;
 	lookup_count(&listing->m->inodes, inode->oid, 1);
 	return 0;
+}
+
+static bool must_load(struct mountd *m, uint64_t oid)
+{
+	const struct inode *inode = inode_find(&m->inodes, oid);
+
+	return inode == NULL || inode->is_stale;
 }
 
 /* Names with link ids in (after, upto]. */
@@ -91,7 +96,7 @@ static int add_names(struct listing *listing, struct inode *dir, uint64_t after,
 			add_plain(listing, entry);
 			continue;
 		}
-		if (lid > refreshed && inode_find(&listing->m->inodes, entry->target) == NULL) {
+		if (lid > refreshed && must_load(listing->m, entry->target)) {
 			bool end;
 
 			r = load_page(listing->m, dir, lid - 1, 0, &refreshed, &end);

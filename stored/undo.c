@@ -107,6 +107,9 @@ struct plan {
 	struct step {
 		struct batch_op op;
 		unsigned depth; /* of a directory that goes */
+		/* Of a link: the inode, and where it was until now; parent 0: nowhere. */
+		uint64_t target, parent;
+		uint8_t tag[TREE_TAG_SIZE];
 	} * steps;
 	size_t num_steps, bytes;
 	uint64_t *held; /* inodes that the sync brought and that somebody changed since */
@@ -267,10 +270,23 @@ static unsigned depth_of(struct plan *p, uint64_t dir)
 	return depth;
 }
 
+/* A link whose register is loaded in p->engine->new. */
+static void leaves(struct plan *p, struct step *step)
+{
+	const struct reg *reg = &p->engine->new;
+
+	if (step->op.key.kind != TREE_LINK || reg->num == 0)
+		return;
+	step->target = reg->e[reg_winner(reg)].e.target;
+	step->parent = reg->e[reg_winner(reg)].e.parent;
+	memcpy(step->tag, reg->e[reg_winner(reg)].e.tag, TREE_TAG_SIZE);
+}
+
 static int add_put(struct plan *p, const struct tree_key *key, const struct reg *was)
 {
 	const struct element *e = &was->e[reg_winner(was)];
 	struct batch_op op = { .key = *key, .len = element_size(e) };
+	struct step *step;
 	int r;
 
 	p->bytes += op.len;
@@ -279,8 +295,14 @@ static int add_put(struct plan *p, const struct tree_key *key, const struct reg 
 	op.data = malloc(op.len);
 	if (!op.data)
 		return -ENOMEM;
-	p->steps[p->num_steps++].op = op;
+	step = &p->steps[p->num_steps++];
+	step->op = op;
+	step->target = e->e.target;
 	r = element_read(&p->engine->arenas, e, op.data);
+	if (r == 0)
+		r = reg_load(&p->engine->new, txn(p->engine), p->vol->number, key);
+	if (r == 0)
+		leaves(p, step);
 	return r == -EBADMSG ? -EIO : r;
 }
 
@@ -308,6 +330,7 @@ static int add_removal(struct plan *p, const struct tree_key *key)
 		return r;
 	step = &p->steps[p->num_steps++];
 	step->op.key = *key;
+	leaves(p, step);
 	if (key->kind == TREE_LINK && (reg->e[reg_winner(reg)].e.flags & TREE_DIRECTORY))
 		step->depth = depth_of(p, key->id);
 	return 0;
@@ -366,25 +389,42 @@ static int plan(struct plan *p)
 
 /* ---- doing it */
 
-static int note_changes(struct plan *p, const struct batch_op *ops)
+static int note_link(struct plan *p, const struct step *step)
 {
+	struct engine_changes *changes = &p->result->changes;
+	struct engine_change change = {
+		.kind = TREE_LINK, .id = step->op.key.id, .parent = step->parent
+	};
 	struct tree_record rec;
+	int r = 0;
+
+	memcpy(change.tag, step->tag, TREE_TAG_SIZE);
+	if (step->parent != 0)
+		r = engine_changes_add(changes, &change);
+	if (r == 0 && step->op.data) {
+		r = tree_record_parse(step->op.data, step->op.len, &rec);
+		change.parent = rec.e.parent;
+		memcpy(change.tag, rec.e.tag, TREE_TAG_SIZE);
+		if (r == 0)
+			r = engine_changes_add(changes, &change);
+	}
+	/* Its number of links changed as well. */
+	change = (struct engine_change){ .kind = TREE_ATTR, .id = step->target };
+	return r < 0 ? r : engine_changes_add(changes, &change);
+}
+
+static int note_changes(struct plan *p)
+{
 	size_t i;
 	int r = 0;
 
 	for (i = 0; r == 0 && i < p->num_steps; i++) {
-		struct engine_change change = { .kind = ops[i].key.kind, .id = ops[i].key.id };
+		const struct tree_key *key = &p->steps[i].op.key;
+		struct engine_change change = { .kind = key->kind, .id = key->id };
 
-		memcpy(change.tag, ops[i].key.tag, TREE_TAG_SIZE);
-		/* Where a link is that goes, mountd would not know. */
-		if (change.kind == TREE_LINK) {
-			p->result->changes.all = true;
-			if (!ops[i].data || tree_record_parse(ops[i].data, ops[i].len, &rec) < 0)
-				continue;
-			change.parent = rec.e.parent;
-			memcpy(change.tag, rec.e.tag, TREE_TAG_SIZE);
-		}
-		r = engine_changes_add(&p->result->changes, &change);
+		memcpy(change.tag, key->tag, TREE_TAG_SIZE);
+		r = key->kind == TREE_LINK ? note_link(p, &p->steps[i])
+					   : engine_changes_add(&p->result->changes, &change);
 	}
 	return r;
 }
@@ -403,7 +443,7 @@ static int apply(struct plan *p, const struct batch_op *ops, const struct pulled
 	head.time = change_time(engine, vol);
 	r = batch_restore(engine, vol, ops, p->num_steps, &p->result->changes);
 	if (r == 0)
-		r = note_changes(p, ops);
+		r = note_changes(p);
 	vol->view++;
 	if (r == 0)
 		r = change_pulled(engine, vol, sync->time, sync->peer, sync->num_changed, true);

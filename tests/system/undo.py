@@ -64,7 +64,7 @@ def edit(node, rng):
         script.append(f"chmod 640 {name}; setfattr -n user.n -v white {name}")
     for name in names[28:31]:
         script.append(f"head -c {rng.randrange(900000)} /dev/urandom >{name}")
-    script.append("mkdir new; echo new >new/file; ln d0/keep new/link; mv d3 d3.moved; rm -r gone; ln -sf other link")
+    script.append("mkdir new; echo new >new/file; head -c 3000000 /dev/urandom >new/big; chmod 750 .; ln d0/keep new/link; mv d3 d3.moved; rm -r gone; ln -sf other link")
     node.sh("\n".join(script))
     return names
 
@@ -96,7 +96,9 @@ def test(bench):
     edit(white, rng)
     black.bazil("volume", "sync", "v", "white")
     edited = keep(black, "edited")
-    black.sh("exec 3<mnt/large; cat mnt/d*/* >/dev/null; bazil undo v; test ! -e mnt/new && cat <&3 >/dev/null")
+    black.sh("test \"$(stat -c %a mnt) $(stat -c %a mnt/.snap)\" = '750 750'")
+    black.sh("exec 3<mnt/large 4<mnt/new/big 5<mnt/new/file; cat mnt/d*/* >/dev/null; bazil undo v; test ! -e mnt/new && "
+             "cat <&3 >/dev/null && cmp - edited/new/big <&4 && cmp - edited/new/file <&5 && test $(stat -L -c %h /dev/fd/4) = 0")
     same(black, first, "undone")
     check([s["undone"] for s in syncs(black)][:2] == [False, True], f"syncs: {syncs(black)}")
     say("undone, and seen at once")
