@@ -1,5 +1,6 @@
 /*
- * Little-endian numbers in byte arrays of any alignment; for the formats of cas/.
+ * Numbers in byte arrays of any alignment: little-endian in all formats, big-endian in keys that
+ * must sort by number.
  */
 #ifndef BAZIL_CAS_BYTES_H
 #define BAZIL_CAS_BYTES_H
@@ -10,25 +11,25 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline void cas_put_le16(uint8_t *p, uint16_t v)
+static inline void le16_put(uint8_t *p, uint16_t v)
 {
 	v = htole16(v);
 	memcpy(p, &v, sizeof(v));
 }
 
-static inline void cas_put_le32(uint8_t *p, uint32_t v)
+static inline void le32_put(uint8_t *p, uint32_t v)
 {
 	v = htole32(v);
 	memcpy(p, &v, sizeof(v));
 }
 
-static inline void cas_put_le64(uint8_t *p, uint64_t v)
+static inline void le64_put(uint8_t *p, uint64_t v)
 {
 	v = htole64(v);
 	memcpy(p, &v, sizeof(v));
 }
 
-static inline uint16_t cas_get_le16(const uint8_t *p)
+static inline uint16_t le16_get(const uint8_t *p)
 {
 	uint16_t v;
 
@@ -36,7 +37,7 @@ static inline uint16_t cas_get_le16(const uint8_t *p)
 	return le16toh(v);
 }
 
-static inline uint32_t cas_get_le32(const uint8_t *p)
+static inline uint32_t le32_get(const uint8_t *p)
 {
 	uint32_t v;
 
@@ -44,12 +45,40 @@ static inline uint32_t cas_get_le32(const uint8_t *p)
 	return le32toh(v);
 }
 
-static inline uint64_t cas_get_le64(const uint8_t *p)
+static inline uint64_t le64_get(const uint8_t *p)
 {
 	uint64_t v;
 
 	memcpy(&v, p, sizeof(v));
 	return le64toh(v);
+}
+
+static inline void be32_put(uint8_t *p, uint32_t v)
+{
+	v = htobe32(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void be64_put(uint8_t *p, uint64_t v)
+{
+	v = htobe64(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline uint32_t be32_get(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return be32toh(v);
+}
+
+static inline uint64_t be64_get(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return be64toh(v);
 }
 
 /* Time depends on len alone. */

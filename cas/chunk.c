@@ -86,8 +86,8 @@ int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, siz
 		stored = len;
 	}
 	cas_object_header(CAS_TYPE_CHUNK, p);
-	cas_put_le32(p + PAYLOAD, (uint32_t)len);
-	cas_put_le32(p + PAYLOAD + 8, (uint32_t)stored);
+	le32_put(p + PAYLOAD, (uint32_t)len);
+	le32_put(p + PAYLOAD + 8, (uint32_t)stored);
 	padded = cas_pad_object(CAS_CHUNK_HEAD + stored);
 	memset(p + STORED + stored, 0, padded - CAS_CHUNK_HEAD - stored);
 	cas_suite_sha256(suite, p, CAS_OBJECT_HEADER + padded, ret_h->b);
@@ -146,7 +146,7 @@ static int decompress(struct cas_suite *suite, const uint8_t *stored, size_t sto
 	if (r < 0)
 		return r;
 	/* One zstd frame and nothing else: no skippable frames, no legacy formats. */
-	if (stored_len < 4 || cas_get_le32(stored) != ZSTD_MAGICNUMBER)
+	if (stored_len < 4 || le32_get(stored) != ZSTD_MAGICNUMBER)
 		return -EBADMSG;
 	n = ZSTD_findFrameCompressedSize(stored, stored_len);
 	if (ZSTD_isError(n) || n != stored_len)
@@ -159,8 +159,8 @@ static int decompress(struct cas_suite *suite, const uint8_t *stored, size_t sto
 static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void *out,
 	size_t out_size, size_t *ret_len)
 {
-	size_t plain_len = cas_get_le32(p + PAYLOAD);
-	size_t stored_len = cas_get_le32(p + PAYLOAD + 8);
+	size_t plain_len = le32_get(p + PAYLOAD);
+	size_t stored_len = le32_get(p + PAYLOAD + 8);
 	uint8_t compression = p[PAYLOAD + 4];
 	int r = 0;
 

@@ -24,7 +24,7 @@ int cas_chunker_init(struct cas_chunker *chunker, const uint8_t key[CAS_KEY_SIZE
 		return -EINVAL;
 	(void)crypto_stream_chacha20(stream, sizeof(stream), nonce, key);
 	for (size_t i = 0; i < 256; i++)
-		chunker->table[i] = cas_get_le64(stream + 8 * i);
+		chunker->table[i] = le64_get(stream + 8 * i);
 	sodium_memzero(stream, sizeof(stream));
 	chunker->min = sizes->min;
 	chunker->max = sizes->max;

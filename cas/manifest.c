@@ -32,9 +32,9 @@ void cas_node_extent(const struct cas_node *node, size_t i, struct cas_extent *r
 {
 	const uint8_t *p = node->entries + i * CAS_LEAF_ENTRY;
 
-	ret_extent->len = cas_get_le64(p);
-	ret_extent->chunk_off = cas_get_le32(p + 8);
-	ret_extent->chunk_len = cas_get_le32(p + 12);
+	ret_extent->len = le64_get(p);
+	ret_extent->chunk_off = le32_get(p + 8);
+	ret_extent->chunk_len = le32_get(p + 12);
 	memcpy(ret_extent->id.b, p + 16, 32);
 	memcpy(ret_extent->h.b, p + 48, 32);
 }
@@ -43,7 +43,7 @@ void cas_node_child(const struct cas_node *node, size_t i, struct cas_child *ret
 {
 	const uint8_t *p = node->entries + i * CAS_INNER_ENTRY;
 
-	ret_child->len = cas_get_le64(p);
+	ret_child->len = le64_get(p);
 	memcpy(ret_child->id.b, p + 8, 32);
 }
 
@@ -55,7 +55,7 @@ static bool entry_is_valid(const struct cas_node *node, size_t i, uint64_t *ret_
 		cas_node_extent(node, i, &extent);
 		*ret_len = extent.len;
 		return cas_extent_is_valid(&extent) &&
-		       cas_get_le64(node->entries + i * CAS_LEAF_ENTRY + 80) == 0;
+		       le64_get(node->entries + i * CAS_LEAF_ENTRY + 80) == 0;
 	} else {
 		struct cas_child child;
 
@@ -75,7 +75,7 @@ int cas_node_parse(const void *data, size_t len, struct cas_node *ret_node)
 	if (p[4] != 1)
 		return -EPROTONOSUPPORT;
 	node = (struct cas_node){
-		.entries = p + CAS_NODE_HEADER, .level = p[5], .count = cas_get_le16(p + 6)
+		.entries = p + CAS_NODE_HEADER, .level = p[5], .count = le16_get(p + 6)
 	};
 	if (node.level > CAS_NODE_LEVEL_MAX || node.count < 1 || node.count > CAS_NODE_FANOUT)
 		return -EBADMSG;
@@ -98,7 +98,7 @@ static void put_header(uint8_t *buf, uint8_t version, uint8_t level, size_t coun
 	memcpy(buf, magic, sizeof(magic));
 	buf[4] = version;
 	buf[5] = level;
-	cas_put_le16(buf + 6, (uint16_t)count);
+	le16_put(buf + 6, (uint16_t)count);
 }
 
 size_t cas_node_emit_leaf(const struct cas_extent *extents, size_t count, uint8_t *buf)
@@ -107,12 +107,12 @@ size_t cas_node_emit_leaf(const struct cas_extent *extents, size_t count, uint8_
 
 	put_header(buf, 1, 0, count);
 	for (size_t i = 0; i < count; i++, p += CAS_LEAF_ENTRY) {
-		cas_put_le64(p, extents[i].len);
-		cas_put_le32(p + 8, extents[i].chunk_off);
-		cas_put_le32(p + 12, extents[i].chunk_len);
+		le64_put(p, extents[i].len);
+		le32_put(p + 8, extents[i].chunk_off);
+		le32_put(p + 12, extents[i].chunk_len);
 		memcpy(p + 16, extents[i].id.b, 32);
 		memcpy(p + 48, extents[i].h.b, 32);
-		cas_put_le64(p + 80, 0);
+		le64_put(p + 80, 0);
 	}
 	return (size_t)(p - buf);
 }
@@ -124,7 +124,7 @@ size_t cas_node_emit_inner(
 
 	put_header(buf, 1, level, count);
 	for (size_t i = 0; i < count; i++, p += CAS_INNER_ENTRY) {
-		cas_put_le64(p, children[i].len);
+		le64_put(p, children[i].len);
 		memcpy(p + 8, children[i].id.b, 32);
 	}
 	return (size_t)(p - buf);
@@ -153,16 +153,16 @@ size_t cas_node_split(
 
 		if (node->level > 0) {
 			cas_node_child(node, i, &child);
-			cas_put_le64(p, child.len);
-			cas_put_le32(p + 8, list_number(ids, &num, &child.id));
+			le64_put(p, child.len);
+			le32_put(p + 8, list_number(ids, &num, &child.id));
 			p += CAS_SPARSE_INNER_ENTRY;
 			continue;
 		}
 		cas_node_extent(node, i, &extent);
-		cas_put_le64(p, extent.len);
-		cas_put_le32(p + 8, extent.chunk_off);
-		cas_put_le32(p + 12, extent.chunk_len);
-		cas_put_le32(p + 16,
+		le64_put(p, extent.len);
+		le32_put(p + 8, extent.chunk_off);
+		le32_put(p + 12, extent.chunk_len);
+		le32_put(p + 16,
 			cas_extent_is_hole(&extent) ? 0 : list_number(ids, &num, &extent.id));
 		memcpy(p + 20, extent.h.b, 32);
 		p += CAS_SPARSE_LEAF_ENTRY;
@@ -175,7 +175,7 @@ size_t cas_node_split(
 static int join_entry(
 	const uint8_t *p, uint8_t level, const uint8_t *ids, size_t num, size_t *used, uint8_t *out)
 {
-	uint32_t number = cas_get_le32(p + (level == 0 ? 16 : 8));
+	uint32_t number = le32_get(p + (level == 0 ? 16 : 8));
 	uint8_t *id = out + (level == 0 ? 16 : 8);
 
 	if (number > num || number > *used + 1)
@@ -206,7 +206,7 @@ int cas_node_join(const void *sparse, size_t len, const uint8_t *ids, size_t num
 		return -EBADMSG;
 	if (p[4] != 2)
 		return -EPROTONOSUPPORT;
-	count = cas_get_le16(p + 6);
+	count = le16_get(p + 6);
 	in = p[5] == 0 ? CAS_SPARSE_LEAF_ENTRY : CAS_SPARSE_INNER_ENTRY;
 	out = p[5] == 0 ? CAS_LEAF_ENTRY : CAS_INNER_ENTRY;
 	if (count > CAS_NODE_FANOUT || len - CAS_NODE_HEADER != count * in)

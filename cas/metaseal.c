@@ -12,7 +12,7 @@ static void record_nonce(const struct cas_volume_keys *keys, const void *aad, si
 	crypto_generichash_blake2b_state state;
 	uint8_t number[8];
 
-	cas_put_le64(number, aad_len);
+	le64_put(number, aad_len);
 	(void)crypto_generichash_blake2b_init_salt_personal(
 		&state, keys->siv, CAS_KEY_SIZE, CAS_META_NONCE, NULL, personal);
 	(void)crypto_generichash_blake2b_update(&state, number, sizeof(number));
@@ -48,7 +48,7 @@ static void place_tag(const struct cas_volume_keys *keys, const uint8_t personal
 	crypto_generichash_blake2b_state state;
 	uint8_t number[8];
 
-	cas_put_le64(number, place);
+	le64_put(number, place);
 	(void)crypto_generichash_blake2b_init_salt_personal(
 		&state, keys->name, CAS_KEY_SIZE, CAS_TAG_SIZE, NULL, personal);
 	(void)crypto_generichash_blake2b_update(&state, number, sizeof(number));

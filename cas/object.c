@@ -42,7 +42,7 @@ static size_t manifest_clear(const uint8_t *object, size_t len)
 		return CAS_OBJECT_HEADER;
 	if (len < CAS_OBJECT_HEADER + CAS_MANIFEST_LIST)
 		return 0;
-	num = cas_get_le16(object + CAS_OBJECT_HEADER);
+	num = le16_get(object + CAS_OBJECT_HEADER);
 	clear = CAS_OBJECT_HEADER + CAS_MANIFEST_LIST + num * CAS_ID_SIZE;
 	if (num > CAS_MANIFEST_REFS_MAX || clear > len ||
 		!cas_all_zero(object + CAS_OBJECT_HEADER + 2, CAS_MANIFEST_LIST - 2))
@@ -101,7 +101,7 @@ int cas_object_refs(const void *object, size_t len, const uint8_t **ret_ids, siz
 	if (p[4] == 1)
 		return -ENODATA;
 	*ret_ids = p + CAS_OBJECT_HEADER + CAS_MANIFEST_LIST;
-	*ret_num = cas_get_le16(p + CAS_OBJECT_HEADER);
+	*ret_num = le16_get(p + CAS_OBJECT_HEADER);
 	for (size_t i = 0; i < *ret_num; i++)
 		if (cas_all_zero(*ret_ids + i * CAS_ID_SIZE, CAS_ID_SIZE))
 			return -EBADMSG;
@@ -148,7 +148,7 @@ static size_t put_clear(uint8_t *object, const struct cas_id *ids, size_t num)
 
 	cas_object_header(CAS_TYPE_MANIFEST, object);
 	memset(list, 0, CAS_MANIFEST_LIST);
-	cas_put_le16(list, (uint16_t)num);
+	le16_put(list, (uint16_t)num);
 	memcpy(list + CAS_MANIFEST_LIST, ids, num * sizeof(*ids));
 	return CAS_OBJECT_HEADER + CAS_MANIFEST_LIST + num * sizeof(*ids);
 }
@@ -174,7 +174,7 @@ int cas_manifest_seal(struct cas_suite *suite, const struct cas_volume_keys *key
 	clear = CAS_OBJECT_HEADER + CAS_MANIFEST_LIST + num * CAS_ID_SIZE;
 	if (out_size < clear + CAS_OBJECT_NONCE + padded + CAS_OBJECT_TAG)
 		return -EMSGSIZE;
-	cas_put_le32(work->payload, (uint32_t)sparse);
+	le32_put(work->payload, (uint32_t)sparse);
 	memcpy(work->payload + PAYLOAD_HEAD, work->sparse, sparse);
 	memset(work->payload + PAYLOAD_HEAD + sparse, 0, padded - PAYLOAD_HEAD - sparse);
 
@@ -192,7 +192,7 @@ int cas_manifest_seal(struct cas_suite *suite, const struct cas_volume_keys *key
 static int payload_node(const uint8_t *object, const uint8_t *payload, size_t padded,
 	uint8_t node[CAS_NODE_MAX], size_t *ret_len)
 {
-	size_t plain = cas_get_le32(payload);
+	size_t plain = le32_get(payload);
 	struct cas_node parsed;
 
 	if (plain < 1 || plain > CAS_MANIFEST_PLAIN_MAX ||
@@ -202,7 +202,7 @@ static int payload_node(const uint8_t *object, const uint8_t *payload, size_t pa
 	if (object[4] == 2)
 		return cas_node_join(payload + PAYLOAD_HEAD, plain,
 			object + CAS_OBJECT_HEADER + CAS_MANIFEST_LIST,
-			cas_get_le16(object + CAS_OBJECT_HEADER), node, ret_len);
+			le16_get(object + CAS_OBJECT_HEADER), node, ret_len);
 	if (plain > CAS_NODE_MAX || cas_node_parse(payload + PAYLOAD_HEAD, plain, &parsed) < 0)
 		return -EBADMSG;
 	memcpy(node, payload + PAYLOAD_HEAD, plain);

@@ -1,8 +1,8 @@
 #include "stored/arena.h"
 
+#include "cas/bytes.h"
 #include "stored/broken.h"
 #include "stored/failed.h"
-#include "stored/le.h"
 #include "stored/superblocks.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 #include "stored/damage.h"
 
+#include "cas/bytes.h"
 #include "stored/engine_state.h"
-#include "stored/le.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 #include "stored/frame.h"
 
+#include "cas/bytes.h"
 #include "stored/broken.h"
 #include "stored/crc32c.h"
-#include "stored/le.h"
 
 #include <errno.h>
 #include <string.h>

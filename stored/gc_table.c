@@ -1,6 +1,6 @@
 #include "stored/gc_table.h"
 
-#include "stored/le.h"
+#include "cas/bytes.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -33,7 +33,7 @@
 #ifndef BAZIL_STORED_ROWS_H
 #define BAZIL_STORED_ROWS_H
 
-#include "stored/le.h"
+#include "cas/bytes.h"
 #include "tree/record.h"
 
 /* Of these rows. An index with other ones is made anew from the arenas. */

@@ -1,8 +1,8 @@
 #include "stored/scrub.h"
 
+#include "cas/bytes.h"
 #include "stored/damage.h"
 #include "stored/engine_state.h"
-#include "stored/le.h"
 #include "stored/object.h"
 
 #include <errno.h>

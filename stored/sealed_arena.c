@@ -1,7 +1,7 @@
 #include "stored/sealed_arena.h"
 
+#include "cas/bytes.h"
 #include "stored/crc32c.h"
-#include "stored/le.h"
 #include "stored/sealed_build.h"
 
 #include <errno.h>

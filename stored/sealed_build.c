@@ -1,8 +1,8 @@
 #include "stored/sealed_build.h"
 
+#include "cas/bytes.h"
 #include "stored/crc32c.h"
 #include "stored/digest.h"
-#include "stored/le.h"
 
 #include <errno.h>
 #include <stdlib.h>
