@@ -14,6 +14,7 @@
 #include "mountd/publish.h"
 #include "mountd/request.h"
 #include "mountd/stream.h"
+#include "mountd/tree_edit.h"
 
 #define COPY_BYTES_MAX SESSION_IO_MAX /* copied through memory in one call */
 #define CLONE_MIN      (64u << 10)
@@ -163,6 +164,7 @@ void op_fallocate(
 		request_done(req, r);
 		return;
 	}
+	edit_touch(m, inode, now);
 	size = inode_size(inode);
 	if (end > size && !(mode & FALLOC_FL_KEEP_SIZE)) {
 		contents_resize(m, inode, end, now);

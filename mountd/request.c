@@ -54,7 +54,12 @@ int64_t request_now(void)
 
 int64_t request_ns(const struct timespec *ts)
 {
-	return ts->tv_sec * INT64_C(1000000000) + ts->tv_nsec;
+	int64_t ns;
+
+	if (__builtin_mul_overflow((int64_t)ts->tv_sec, INT64_C(1000000000), &ns) ||
+		__builtin_add_overflow(ns, (int64_t)ts->tv_nsec, &ns))
+		return ts->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
 }
 
 struct timespec request_timespec(int64_t ns)

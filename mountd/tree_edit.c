@@ -42,12 +42,12 @@ int edit_reserve_removal(struct mountd *m, struct inode *dir)
 	return r == -ENOSPC ? 0 : r;
 }
 
-void edit_touch(struct mountd *m, struct inode *dir, int64_t now)
+void edit_touch(struct mountd *m, struct inode *inode, int64_t now)
 {
-	if (dir->head == DIRTY_NO_HEAD)
+	if (inode->head == DIRTY_NO_HEAD)
 		return;
-	dir->dirty.mtime = dir->dirty.ctime = now;
-	contents_head(m, dir);
+	inode->dirty.mtime = inode->dirty.ctime = now;
+	contents_head(m, inode);
 }
 
 void edit_link_of(

@@ -26,7 +26,8 @@ int edit_check_free(struct mountd *m, struct inode *dir, const char *name);
 int edit_reserve(struct mountd *m, struct inode *dir);
 /* The same before a removal, which a full disk does not stop. */
 int edit_reserve_removal(struct mountd *m, struct inode *dir);
-void edit_touch(struct mountd *m, struct inode *dir, int64_t now);
+/* Its times, of an inode that contents_touch() or these made ready. */
+void edit_touch(struct mountd *m, struct inode *inode, int64_t now);
 
 /* The name that an entry has in its record. */
 void edit_link_of(

@@ -48,6 +48,20 @@ def times_are_set_to_the_nanosecond():
 
 
 @case
+def times_beyond_what_is_kept_are_the_nearest():
+    """As utimensat(2) wants: never another time because the number was too large."""
+    write("f")
+    for seconds in (2**33 - 1, 2**34, 2**40, 2**62):
+        utimensat("f", (seconds, 999999999), (seconds, 0))
+        got = times("f")
+        true(all(2**33 - 1 <= got[t] // 10**9 <= seconds for t in (A, M)), f"{seconds}: {got}")
+    for seconds in (-2**31, -2**34, -2**40, -2**62):
+        utimensat("f", (seconds, 0), (seconds, 0))
+        got = times("f")
+        true(all(seconds <= got[t] // 10**9 <= -2**31 for t in (A, M)), f"{seconds}: {got}")
+
+
+@case
 def utimensat_now_and_omit():
     write("f")
     utimensat("f", (100, 1), (200, 2))
@@ -88,6 +102,8 @@ def times_of_contents():
         changes(lambda: os.ftruncate(fd, 100), f="mc")
         changes(lambda: os.ftruncate(fd, 1000), f="mc")
         changes(lambda: fallocate(fd, 0, 0, 5000), f="mc")
+        changes(lambda: fallocate(fd, 0, 0, 10), f="mc")
+        changes(lambda: fallocate(fd, KEEP_SIZE, 0, 10000), f="mc")
         changes(lambda: fallocate(fd, PUNCH_HOLE | KEEP_SIZE, 0, 10), f="mc")
         changes(lambda: os.fsync(fd), f="")
     changes(lambda: truncate("f", 5), f="mc")
