@@ -228,7 +228,7 @@ static void join(struct stranger *s)
 /* bob ends the session. */
 static void check_dropped(struct stranger *s)
 {
-	wait_for(s, 1);
+	wait_for(s, 10);
 	assert_true(s->is_ended);
 	hang_up(s);
 	assert_int_equal(peers_num_sessions(&b->d.peers), 0);
@@ -252,7 +252,7 @@ static void stranger__garbage_hurts_nobody(void **unused)
 		else
 			(void)!send(s.fd, junk, len, MSG_NOSIGNAL);
 		/* A frame that stays incomplete is given up by the deadline. */
-		wait_for(&s, 1);
+		wait_for(&s, 10);
 		assert_true(s.is_ended);
 		assert_int_equal(s.in_len, 0);
 		hang_up(&s);
@@ -267,7 +267,7 @@ static void stranger__silence_ends_at_the_deadline(void **unused)
 
 	be(&s, NULL);
 	s.fd = net_connect(b->port);
-	wait_for(&s, 2);
+	wait_for(&s, 10);
 	assert_true(s.is_ended);
 	hang_up(&s);
 	check_alive();
@@ -299,7 +299,7 @@ static double refused(struct stranger *s)
 
 	began = ev_now(net.loop);
 	introduce(s);
-	wait_for(s, 1);
+	wait_for(s, 10);
 	assert_true(s->is_ended);
 	assert_int_equal(s->in_len, 0);
 	hang_up(s);
@@ -341,7 +341,7 @@ static void stranger__every_refusal_looks_the_same(void **unused)
 	t[4] = refused(&s);
 	for (int i = 0; i < 5; i++) {
 		assert_true(t[i] >= net.limits.refusal * 0.9);
-		assert_true(t[i] < net.limits.refusal + 0.1);
+		assert_true(t[i] < net.limits.refusal + 0.5);
 	}
 	check_alive();
 }
@@ -369,10 +369,10 @@ static void stranger__reflection_is_refused(void **unused)
 	memset(buf, 9, 32);
 	memcpy(buf + 32, "BZN1\1\1\0", 7);
 	send_frame(&s, buf, 39);
-	got = next_frame(&s, buf, 1);
+	got = next_frame(&s, buf, 10);
 	assert_true(got > 0);
 	send_frame(&s, buf, (size_t)got);
-	wait_for(&s, 1);
+	wait_for(&s, 10);
 	assert_true(s.is_ended);
 	hang_up(&s);
 	node_knows(a, b, b->port);
@@ -396,7 +396,7 @@ static void stranger__replay_is_refused(void **unused)
 	assert_int_equal(
 		noise_handshake_write(&s.noise, payload, n, first[0], 2000, &len[0], peer), 0);
 	send_frame(&s, first[0], len[0]);
-	got = next_frame(&s, buf, 1);
+	got = next_frame(&s, buf, 10);
 	assert_true(got > 0);
 	assert_int_equal(
 		noise_handshake_read(&s.noise, buf, (size_t)got, payload, sizeof(payload), &n), 0);
@@ -414,9 +414,9 @@ static void stranger__replay_is_refused(void **unused)
 	be(&s, NULL);
 	s.fd = net_connect(b->port);
 	send_frame(&s, first[0], len[0]);
-	assert_true(next_frame(&s, buf, 1) > 0);
+	assert_true(next_frame(&s, buf, 10) > 0);
 	send_frame(&s, first[1], len[1]);
-	wait_for(&s, 1);
+	wait_for(&s, 10);
 	assert_true(s.is_ended);
 	assert_int_equal(s.in_len, 0);
 	hang_up(&s);
@@ -480,7 +480,7 @@ static void peer__nonsense_ends_its_session(void **unused)
 			junk[i] = (uint8_t)net_random(&net);
 		junk[0] = (uint8_t)(net_random(&net) % 4);
 		send_sealed(&s, junk, sizeof(junk));
-		wait_for(&s, 1);
+		wait_for(&s, 10);
 		assert_true(s.is_ended);
 		hang_up(&s);
 	}
@@ -535,7 +535,7 @@ static void peer__a_flood_is_bounded(void **unused)
 	net_run(&net, 0.1);
 	assert_int_equal(peers_num_sessions(&b->d.peers), 1);
 	/* Never more answers than there is room for: pongs are merged. */
-	got = next_frame(&s, buf, 1);
+	got = next_frame(&s, buf, 10);
 	assert_true(got > 0);
 	hang_up(&s);
 	check_alive();
