@@ -21,28 +21,35 @@ static json_t *count_json(uint64_t objects, uint64_t bytes)
 	return json_pack("{s:I,s:I}", "objects", (json_int_t)objects, "bytes", (json_int_t)bytes);
 }
 
+/* true: as long as an arena is set aside. */
+static json_t *lost_json(uint64_t until)
+{
+	return until == UINT64_MAX ? json_true() : json_integer((json_int_t)until);
+}
+
 static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 {
 	json_t *holders = json_array();
 
 	for (size_t i = 0; i < reply->num_holders; i++)
 		json_array_append_new(holders, cli_json_text(reply->holders[i].name));
-	return cli_print_json(
-		json_pack("{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:I,s:o}",
-			"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
-			count_json(reply->objects, reply->bytes), "live",
-			count_json(reply->live_objects, reply->live_bytes), "history",
-			count_json(reply->history_objects, reply->history_bytes), "freed",
-			count_json(reply->freed_objects, reply->freed_bytes), "noted",
-			count_json(reply->noted_objects, reply->noted_bytes), "peers",
-			count_json(reply->peers_objects, reply->peers_bytes), "tail",
-			count_json(reply->tail_objects, reply->tail_bytes), "old",
-			count_json(reply->old_objects, reply->old_bytes), "punched_bytes",
-			(json_int_t)reply->punched, "unpunched_bytes", (json_int_t)reply->unpunched,
-			"compacted_arenas", (json_int_t)reply->compacted, "regained_bytes",
-			(json_int_t)reply->regained, "moved",
-			count_json(reply->moved_objects, reply->moved_bytes), "grace_until",
-			(json_int_t)reply->grace_until, "peers_waited_for", holders));
+	return cli_print_json(json_pack(
+		"{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:I,s:o,s:o}",
+		"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
+		count_json(reply->objects, reply->bytes), "live",
+		count_json(reply->live_objects, reply->live_bytes), "history",
+		count_json(reply->history_objects, reply->history_bytes), "freed",
+		count_json(reply->freed_objects, reply->freed_bytes), "noted",
+		count_json(reply->noted_objects, reply->noted_bytes), "peers",
+		count_json(reply->peers_objects, reply->peers_bytes), "tail",
+		count_json(reply->tail_objects, reply->tail_bytes), "old",
+		count_json(reply->old_objects, reply->old_bytes), "punched_bytes",
+		(json_int_t)reply->punched, "unpunched_bytes", (json_int_t)reply->unpunched,
+		"compacted_arenas", (json_int_t)reply->compacted, "regained_bytes",
+		(json_int_t)reply->regained, "moved",
+		count_json(reply->moved_objects, reply->moved_bytes), "grace_until",
+		(json_int_t)reply->grace_until, "peers_waited_for", holders, "lost_until",
+		lost_json(reply->lost_until)));
 }
 
 /* One line for each reason that there is. */
@@ -51,6 +58,17 @@ static void line(const char *what, uint64_t objects, uint64_t bytes, const char 
 	if (objects > 0)
 		printf("%-8s %10s in %" PRIu64 " objects: %s\n", what, cli_size(bytes), objects,
 			why);
+}
+
+static void print_lost(uint64_t until)
+{
+	const char *what =
+		"Damage took away a part of the log, which may have referred to anything";
+
+	if (until == UINT64_MAX)
+		printf("%s: nothing is freed while an arena is set aside (arena.*.bad).\n", what);
+	else if (until > 0)
+		printf("%s: nothing is freed before %s.\n", what, cli_time(until));
 }
 
 static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
@@ -79,6 +97,7 @@ static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
 		"a file of an older version may have them; write it anew to be sure");
 	if (!cli->dry_run && reply->punched > 0)
 		printf("%s were given back to the disk\n", cli_size(reply->punched));
+	print_lost(reply->lost_until);
 	if (reply->compacted > 0) {
 		printf("%s %s given back by compacting %" PRIu64 " arenas",
 			cli_size(reply->regained), cli->dry_run ? "more would be" : "more were",

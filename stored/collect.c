@@ -49,6 +49,7 @@ static void answer(struct collect *c, const struct gc_report *report)
 		.moved_bytes = report->moved.bytes,
 		.regained = report->regained,
 		.grace_until = report->grace_until,
+		.lost_until = report->lost_until,
 		.incomplete = c->is_late,
 		.holders = names,
 		.num_holders = report->num_holders,

@@ -82,6 +82,7 @@ struct engine {
 	bool is_old;	      /* the format was of an earlier version when it was opened */
 	bool is_broken;	      /* only closing is left */
 	uint64_t num_damaged;
+	uint64_t lost_at;   /* ns since 1970, row "lost": stored/rows.h; 0: never */
 	uint64_t num_noted; /* notes of damaged objects made since the opening */
 	struct census_range ranges[ENGINE_RANGES_MAX]; /* known to be damaged */
 	size_t num_ranges;

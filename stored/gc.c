@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DAY_NS (86400 * UINT64_C(1000000000))
+
 static void gc_free(struct gc *gc)
 {
 	gc_table_release(&gc->table);
@@ -53,6 +55,15 @@ static struct gc *gc_new(struct engine *engine, const struct gc_options *options
 	return gc;
 }
 
+static uint64_t lost_until(const struct engine *engine, uint64_t now)
+{
+	uint64_t until = engine->lost_at + GC_LOST_DAYS * DAY_NS;
+
+	if (engine->arenas.num_aside > 0)
+		return UINT64_MAX;
+	return engine->lost_at > 0 && now < until ? until : 0;
+}
+
 int gc_begin(struct engine *engine, const struct gc_options *options)
 {
 	struct arenas *a = &engine->arenas;
@@ -73,8 +84,8 @@ int gc_begin(struct engine *engine, const struct gc_options *options)
 	if (!gc)
 		return -ENOMEM;
 	gc->tail = arenas_position(a).arena;
-	/* What is missing may refer to anything: noted, not freed, while there is such an arena. */
-	if (a->num_aside > 0)
+	gc->report.lost_until = lost_until(engine, gc->now);
+	if (gc->report.lost_until > 0)
 		gc->options.is_final = false;
 	gc->report.expect = db_rows(txn(engine), DB_OBJECTS) * 2 + db_rows(txn(engine), DB_RECORDS);
 	engine->gc = gc;

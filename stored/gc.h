@@ -14,6 +14,10 @@
  * never touched. While a peer that has pulled from here, and still may, has not pulled since an
  * object was noted, the object stays, but no longer than GC_PEERS_DAYS.
  *
+ * What damage took away may have referred to anything. So nothing is freed, only noted, while an
+ * arena is set aside, and for GC_LOST_DAYS after a replay of the log, or a rebuild, met damage:
+ * that is the time to put back what a backup or a peer has.
+ *
  * Freeing: a FRAME_FREED names the objects, the index forgets them in the same transaction, a
  * checkpoint makes both durable; only then holes are punched, and what is punched is noted before.
  * A crash anywhere repeats at most the punching, or begins the collection anew.
@@ -41,6 +45,7 @@
 #include "stored/engine.h"
 
 #define GC_PEERS_DAYS	 90
+#define GC_LOST_DAYS	 90
 #define GC_HOLDERS_MAX	 16
 #define GC_GRACE_SECONDS 3600
 
@@ -74,6 +79,9 @@ struct gc_report {
 	uint64_t regained;	 /* bytes given back by it, besides those punched */
 	uint32_t num_holders; /* peers for which something is kept, at most GC_HOLDERS_MAX told */
 	uint8_t holders[GC_HOLDERS_MAX][32];
+	/* Nothing is freed before, since changes are missing; ns since 1970, 0: none are,
+	 * UINT64_MAX: as long as there is an arena set aside. */
+	uint64_t lost_until;
 	uint64_t grace_until;  /* ns since 1970: when the first of the noted may go; 0: none */
 	uint8_t damaged[32];   /* with -EBADMSG */
 	uint64_t done, expect; /* steps, for a progress bar */

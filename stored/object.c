@@ -4,6 +4,7 @@
 #include "stored/bulk.h"
 #include "stored/gc_state.h"
 #include "stored/intake.h"
+#include "stored/recover.h"
 #include "stored/rows.h"
 
 #include <errno.h>
@@ -208,7 +209,7 @@ void object_holes_end(struct engine *engine)
 		hole = &engine->holes.list[i];
 		if (hole->len == 0)
 			continue;
-		engine->num_damaged++;
+		recover_note_lost(engine);
 		engine_note_range(engine, hole->arena, hole->offset, hole->offset + hole->len);
 		engine_log(engine, 3, "store: arena %u: the object at %llu is damaged", hole->arena,
 			(unsigned long long)hole->offset);

@@ -16,6 +16,12 @@
 #define PROGRESS_EVERY 256	 /* frames between two looks at the clock */
 #define PROGRESS_NS    UINT64_C(100000000)
 
+void recover_note_lost(struct engine *engine)
+{
+	engine->num_damaged++;
+	engine->lost_at = engine->io->now(engine->io->ctx);
+}
+
 static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail)
 {
 	struct engine *engine = arg;
@@ -25,7 +31,7 @@ static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to,
 			arena, (unsigned long long)(to - from));
 		return;
 	}
-	engine->num_damaged++;
+	recover_note_lost(engine);
 	engine_note_range(engine, arena, from, to);
 	engine_log(engine, 3, "store: arena %u: bytes %llu to %llu are damaged and were skipped",
 		arena, (unsigned long long)from, (unsigned long long)to);
@@ -49,7 +55,7 @@ static int replay_changes(struct engine *engine, const struct frame_view *frame)
 
 	if (r != -EBADMSG)
 		return r;
-	engine->num_damaged++;
+	recover_note_lost(engine);
 	engine_log(engine, 3, "store: arena %u: the changes at %llu make no sense and were skipped",
 		frame->place.arena, (unsigned long long)frame->place.offset);
 	return 0;
@@ -87,6 +93,16 @@ int recover_commit(struct engine *engine)
 	return r;
 }
 
+static int save_lost(struct engine *engine)
+{
+	uint8_t row[8];
+
+	if (engine->lost_at == 0)
+		return 0;
+	le64_put(row, engine->lost_at);
+	return db_put(txn(engine), DB_META, "lost", 4, row, sizeof(row));
+}
+
 /* A long replay commits in between, so that it need not begin at the start when it is interrupted.
  */
 static int replay_commit(struct engine *engine, struct place next)
@@ -99,6 +115,8 @@ static int replay_commit(struct engine *engine, struct place next)
 		r = arenas_sync(&engine->arenas);
 	if (r == 0)
 		r = volumes_save(engine);
+	if (r == 0)
+		r = save_lost(engine);
 	le32_put(row, ROWS_VERSION);
 	le32_put(row + 4, next.arena);
 	le64_put(row + 8, next.offset);
@@ -185,7 +203,7 @@ static int load_meta(struct engine *engine)
 	int r;
 
 	engine->committed = (struct place){ 0 };
-	engine->object_bytes = 0;
+	engine->object_bytes = engine->lost_at = 0;
 	r = db_get(txn(engine), DB_META, "checkpoint", 10, &row, &len);
 	if (r == -ENOENT)
 		return db_rows(txn(engine), DB_RECORDS) || db_rows(txn(engine), DB_SETTINGS) ||
@@ -203,6 +221,11 @@ static int load_meta(struct engine *engine)
 	r = db_get(txn(engine), DB_META, "objects", 7, &row, &len);
 	if (r == 0 && len == 8)
 		engine->object_bytes = le64_get(row);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = db_get(txn(engine), DB_META, "lost", 4, &row, &len);
+	if (r == 0 && len == 8)
+		engine->lost_at = le64_get(row);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -252,7 +275,7 @@ static int replay_once(struct engine *engine)
 		return r;
 	object_holes_end(engine);
 	volumes_prune(engine);
-	return 0;
+	return save_lost(engine);
 }
 
 int recover_replay(struct engine *engine)

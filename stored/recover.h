@@ -12,6 +12,9 @@ struct store_io;
 int recover_index(struct engine *engine);
 /* Opening came to its end, so the index is not one that kills the process. */
 void recover_done(struct engine *engine);
+/* A replay met damage, so that changes or objects may be missing from here on: counted, and told to
+ * the collector (stored/gc.h). */
+void recover_note_lost(struct engine *engine);
 /* Commits the index; a failure that may have left less on the disk than there seems to be is noted
  * for the next opening (stored/failed.h). */
 int recover_commit(struct engine *engine);

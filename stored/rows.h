@@ -6,6 +6,8 @@
  * until are times of changes (stored/history.h).
  *
  * - meta: "checkpoint" -> u32 version | u32 arena | u64 offset | u64 sequence
+ * - meta: "lost" -> u64 ns since 1970: when a replay last stepped over damage, so that changes or
+ *   objects may be missing here; not in the log, but a rebuild meets the damage again
  * - meta: "vol" vol -> volume state (stored/volume.c)
  * - meta: "objects" -> u64 bytes of all objects
  * - settings: u8 kind ... -> stored/settings.h

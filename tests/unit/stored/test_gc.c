@@ -694,13 +694,26 @@ static void gc__splinters_come_back(void **state)
 	free_model();
 }
 
+/* Writes over the bytes at a place. */
+static void rot(struct place place)
+{
+	char path[96], name[32];
+	FILE *f;
+
+	snprintf(name, sizeof(name), "arena.%08u", place.arena);
+	rig_path(&m->rig, name, path);
+	f = fopen(path, "r+");
+	assert_non_null(f);
+	fseek(f, (long)place.offset, SEEK_SET);
+	fputs("rotten", f);
+	fclose(f);
+}
+
 /* What cannot be read stays where it is, and compacting goes on. */
 static void gc__a_damaged_object_is_not_moved(void **state)
 {
-	struct place before, after;
+	struct place before, after, at;
 	struct object *o;
-	char path[96], name[32];
-	FILE *f;
 
 	setup_model();
 	splinter();
@@ -711,19 +724,20 @@ static void gc__a_damaged_object_is_not_moved(void **state)
 		if (m->files[i].is_there)
 			o = &m->objects[m->files[i].refs[0]];
 	assert_int_equal(engine_locate(m->rig.engine, o->id, &before), 0);
-	snprintf(name, sizeof(name), "arena.%08u", before.arena);
-	rig_path(&m->rig, name, path);
-	f = fopen(path, "r+");
-	assert_non_null(f);
-	fseek(f, (long)before.offset + 20, SEEK_SET);
-	fputs("rotten", f);
-	fclose(f);
+	at = before;
+	at.offset += 20;
+	rot(at);
 	collect(&now_options);
 	collect(&now_options);
 	assert_true(m->compacted > 0 && m->moved > 0);
 	assert_int_equal(engine_locate(m->rig.engine, o->id, &after), 0);
 	assert_memory_equal(&before, &after, sizeof(before));
 	free_model();
+}
+
+static uint64_t in_a_while(void *ctx)
+{
+	return store_io_file.now(NULL) + UINT64_C(91) * 86400 * 1000000000;
 }
 
 static int cannot_punch(void *ctx, int fd, int mode, uint64_t offset, uint64_t len)
@@ -922,9 +936,7 @@ static void gc__damaged_manifest_stops_it(void **state)
 	struct file *file;
 	struct place place;
 	struct engine_stat stat;
-	char path[96], name[32];
 	size_t chunk, top;
-	FILE *f;
 	int r;
 
 	setup_model();
@@ -937,14 +949,8 @@ static void gc__damaged_manifest_stops_it(void **state)
 	file_write(file);
 	assert_int_equal(engine_checkpoint(m->rig.engine), 0);
 	assert_int_equal(engine_locate(m->rig.engine, m->objects[top].id, &place), 0);
-	snprintf(name, sizeof(name), "arena.%08u", place.arena);
-	rig_path(&m->rig, name, path);
-	f = fopen(path, "r+");
-	assert_non_null(f);
-	fseek(f, (long)place.offset + 20, SEEK_SET);
-	fputc(0x5a, f);
-	fputc(0x5b, f);
-	fclose(f);
+	place.offset += 20;
+	rot(place);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(gc_begin(m->rig.engine, &options), 0);
 		while ((r = gc_step(m->rig.engine)) > 0)
@@ -955,6 +961,49 @@ static void gc__damaged_manifest_stops_it(void **state)
 	}
 	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
 	assert_int_equal(stat.objects, 3);
+	free_model();
+}
+
+/* Changes that a rebuild cannot read may have referred to anything. */
+static void gc__nothing_is_freed_when_changes_were_lost(void **state)
+{
+	struct store_io io = store_io_file;
+	struct gc_options options = now_options;
+	struct engine_stat stat;
+	struct place place;
+
+	setup_model();
+	m->rig.options.io = &io;
+	m->num_files = 1;
+	m->files[0].refs[0] = object_new(false, NULL, 0);
+	m->files[0].num_refs = 1;
+	file_write(&m->files[0]);
+	assert_int_equal(engine_locate(m->rig.engine, m->objects[0].id, &place), 0);
+	assert_int_equal(engine_checkpoint(m->rig.engine), 0);
+	/* A record behind the object. */
+	place.offset += place.len + 200;
+	rot(place);
+	burst(1);
+	write_pending();
+	assert_int_equal(engine_checkpoint(m->rig.engine), 0);
+	reopen(true);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.damaged, 1);
+	/* As long as the index lives. */
+	for (int i = 0; i < 2; i++) {
+		collect(&options);
+		options.is_single = true;
+		collect(&options);
+		object_check(&m->objects[0]);
+		rig_close(&m->rig);
+		m->rig.options.rebuild = false;
+		rig_open(&m->rig);
+	}
+	io.now = in_a_while;
+	collect(&options);
+	m->files[0].is_there = false;
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, check());
 	free_model();
 }
 
@@ -1059,6 +1108,7 @@ int main(void)
 		cmocka_unit_test(gc__beside_writers),
 		cmocka_unit_test(gc__killed_anywhere),
 		cmocka_unit_test(gc__damaged_manifest_stops_it),
+		cmocka_unit_test(gc__nothing_is_freed_when_changes_were_lost),
 		cmocka_unit_test(gc__old_manifest_keeps_what_is_older),
 		cmocka_unit_test(gc__malformed_manifest_is_not_taken),
 		cmocka_unit_test(gc__peers_keep_what_they_may_ask_for),
