@@ -285,6 +285,7 @@ void engine_abandon(struct engine *engine)
 		close(engine->lock_fd);
 	free(engine->parts.places);
 	free(engine->holes.list);
+	free(engine->promised.ids);
 	bulk_release(&engine->bulk);
 	free(engine->moved);
 	free(engine->value);
@@ -442,6 +443,7 @@ static int commit(struct engine *engine)
 	if (r == 0) {
 		engine->committed = position;
 		engine->ops = 0;
+		engine->promised.num = 0;
 		r = db_begin(engine->db);
 	}
 	return r;

@@ -106,6 +106,10 @@ struct engine {
 		struct place *list;
 		size_t num, cap;
 	} holes;
+	struct { /* notes of garbage taken back since the last commit (stored/gc_state.h) */
+		uint8_t (*ids)[32];
+		size_t num, cap;
+	} promised;
 	struct bulk bulk; /* rows of objects, while replaying */
 	struct sealer *sealer;
 	struct syncer *syncer;

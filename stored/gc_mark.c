@@ -74,16 +74,52 @@ static void promise_now(struct gc *gc, const uint8_t id[32])
 		hook(gc, mark(gc, id));
 }
 
-int gc_promise(struct engine *engine, const uint8_t id[32])
+/* 1: there was a note. */
+static int take_back(struct engine *engine, const uint8_t id[32])
 {
 	uint8_t key[33] = { 'd' };
 	int r;
 
-	if (engine->gc)
-		promise_now(engine->gc, id);
 	memcpy(key + 1, id, 32);
 	r = db_delete(txn(engine), DB_GC, key, sizeof(key));
-	return r == -ENOENT ? 0 : r;
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	engine->ops++;
+	return 1;
+}
+
+static int promised_add(struct engine *engine, const uint8_t id[32])
+{
+	if (engine->promised.num == engine->promised.cap) {
+		size_t cap = engine->promised.cap ? engine->promised.cap * 2 : 64;
+		void *ids = realloc(engine->promised.ids, cap * sizeof(*engine->promised.ids));
+
+		if (!ids)
+			return -ENOMEM;
+		engine->promised.ids = ids;
+		engine->promised.cap = cap;
+	}
+	memcpy(engine->promised.ids[engine->promised.num++], id, 32);
+	return 0;
+}
+
+int gc_promise(struct engine *engine, const uint8_t id[32])
+{
+	int r;
+
+	if (engine->gc)
+		promise_now(engine->gc, id);
+	r = take_back(engine, id);
+	return r > 0 ? promised_add(engine, id) : r;
+}
+
+int gc_promise_again(struct engine *engine)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < engine->promised.num; i++)
+		r = take_back(engine, engine->promised.ids[i]);
+	return r < 0 ? r : 0;
 }
 
 void gc_note_register(struct engine *engine, const struct reg *reg)

@@ -79,6 +79,9 @@ struct gc {
 
 /* These objects are going to be referred to: somebody was told that they are here. */
 int gc_promise(struct engine *engine, const uint8_t id[32]);
+/* The transaction was begun anew: what was promised in the one that is gone is promised still. A
+ * crash needs no such thing: before anything is freed every writer hands in what it asked for. */
+int gc_promise_again(struct engine *engine);
 /* Elements are written, or leave a register. */
 void gc_note_register(struct engine *engine, const struct reg *reg);
 /* An object is given up, now or while replaying: its bytes are to be punched. */

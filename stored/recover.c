@@ -2,6 +2,7 @@
 
 #include "stored/broken.h"
 #include "stored/change.h"
+#include "stored/gc_state.h"
 #include "stored/object.h"
 #include "stored/rows.h"
 #include "stored/volume.h"
@@ -275,7 +276,8 @@ static int replay_once(struct engine *engine)
 		return r;
 	object_holes_end(engine);
 	volumes_prune(engine);
-	return save_lost(engine);
+	r = gc_promise_again(engine);
+	return r < 0 ? r : save_lost(engine);
 }
 
 int recover_replay(struct engine *engine)

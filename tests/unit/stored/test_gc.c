@@ -806,6 +806,33 @@ static void gc__two_generations_and_grace(void **state)
 	free_model();
 }
 
+/* Whoever was told that it is here writes a record that needs it, whatever became of the
+ * transaction meanwhile. */
+static void gc__a_promise_outlives_a_rollback(void **state)
+{
+	struct engine_stat stat;
+	uint8_t id[32];
+
+	for (int how = 0; how < 2; how++) {
+		setup_model();
+		object_new(false, NULL, 0);
+		collect(&now_options);
+		assert_int_equal(engine_checkpoint(m->rig.engine), 0);
+		if (how == 0)
+			assert_int_equal(engine_have(m->rig.engine, m->objects[0].tag, id), 0);
+		else
+			assert_int_equal(object_put(&m->objects[0]), 0);
+		assert_int_equal(engine_rollback(m->rig.engine), 0);
+		assert_int_equal(engine_rollback(m->rig.engine), 0);
+		collect(&now_options);
+		object_check(&m->objects[0]);
+		collect(&now_options);
+		assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+		assert_int_equal(stat.objects, 0);
+		free_model();
+	}
+}
+
 static void gc__the_arena_appended_to_stays(void **state)
 {
 	struct gc_options options = { .is_final = true };
@@ -1104,6 +1131,7 @@ int main(void)
 		cmocka_unit_test(gc__a_damaged_object_is_not_moved),
 		cmocka_unit_test(gc__nothing_is_moved_where_nothing_can_be_punched),
 		cmocka_unit_test(gc__two_generations_and_grace),
+		cmocka_unit_test(gc__a_promise_outlives_a_rollback),
 		cmocka_unit_test(gc__the_arena_appended_to_stays),
 		cmocka_unit_test(gc__beside_writers),
 		cmocka_unit_test(gc__killed_anywhere),
