@@ -498,7 +498,7 @@ bool engine_is_dirty(const struct engine *engine)
 }
 
 /* Most of the log is made durable while serving goes on; what came meanwhile is little. */
-static int tick_commit(struct engine *engine, uint64_t now)
+int engine_commit_soon(struct engine *engine)
 {
 	int r;
 
@@ -512,7 +512,7 @@ static int tick_commit(struct engine *engine, uint64_t now)
 	if (r < 0 || !engine_is_durable(engine, engine->commit_ticket))
 		return r;
 	engine->is_committing = false;
-	engine->committed_at = now;
+	engine->committed_at = engine->io->now(engine->io->ctx);
 	return engine_checkpoint(engine);
 }
 
@@ -541,7 +541,7 @@ int engine_tick(struct engine *engine)
 		 now - engine->committed_at >= engine->options.checkpoint_ms * UINT64_C(1000000);
 	if (!is_due)
 		return 0;
-	return tick_commit(engine, now);
+	return engine_commit_soon(engine);
 }
 
 int engine_stat_index(struct engine *engine, uint64_t *ret_bytes, uint64_t *ret_free)

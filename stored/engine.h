@@ -99,6 +99,8 @@ int engine_checkpoint(struct engine *engine);
 /* Checkpoints if enough has changed, or long enough ago; with threads, when a later call finds that
  * the log is durable. */
 int engine_tick(struct engine *engine);
+/* Checkpoints whether it is due or not; with threads, as engine_tick. */
+int engine_commit_soon(struct engine *engine);
 /* Something has changed since the last checkpoint. */
 bool engine_is_dirty(const struct engine *engine);
 /* Drops what was not flushed and brings the index back to what the log has. */

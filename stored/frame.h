@@ -26,11 +26,12 @@
  *
  * Payload of FRAME_OBJECT: id[32] | tag[32] | sealed bytes. FRAME_PULL_PART: what a peer sent, as
  * it came (tree/delta.h). FRAME_FREED: u32 version = 1 | u32 number, then for each object given up:
- * u32 arena | u32 len of the payload | u64 offset of the frame | id[32] | tag[32]. FRAME_END:
- * nothing; the arena has no frame behind it, what follows is its footer, whole or torn
- * (stored/sealed_arena.h). Its sequence is that of the next arena's first frame. FRAME_GAP: len
- * bytes that mean nothing, where dead objects were (stored/gap.h); its sequence is that of the last
- * of them. All others: struct change_head and changes (stored/change.h).
+ * u32 arena | u32 len of the payload | u64 offset of the frame | id[32] | tag[32], zero (once it
+ * was the object's). FRAME_END: nothing; the arena has no frame behind it, what follows is its
+ * footer, whole or torn (stored/sealed_arena.h). Its sequence is that of the next arena's first
+ * frame. FRAME_GAP: len bytes that mean nothing, where dead objects were (stored/gap.h); its
+ * sequence is that of the last of them. All others: struct change_head and changes
+ * (stored/change.h).
  *
  * A hole is an OBJECT whose sealed bytes were punched out (they read as zeros). The head and the
  * first 64 bytes of the payload, which have the id, stay: so the frames behind it are found, the

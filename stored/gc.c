@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DAY_NS (86400 * UINT64_C(1000000000))
+#define COMMIT_ROWS 20000
+#define DAY_NS	    (86400 * UINT64_C(1000000000))
 
 static void gc_free(struct gc *gc)
 {
@@ -17,7 +18,6 @@ static void gc_free(struct gc *gc)
 	gc_compact_end(gc);
 	free(gc->stack);
 	free(gc->object);
-	free(gc->victims);
 	free(gc->peers);
 	free(gc->arenas);
 	free(gc);
@@ -181,6 +181,8 @@ static int phase_step(struct engine *engine, struct gc *gc)
 			return 1;
 		return gc->phase == GC_NOTES ? gc_notes_step(engine, gc)
 					     : gc_verdict_step(engine, gc);
+	case GC_TAGS:
+		return gc_tags_step(engine, gc);
 	case GC_COMPACT:
 		return gc_compact_step(engine, gc);
 	case GC_PUNCH:
@@ -190,6 +192,19 @@ static int phase_step(struct engine *engine, struct gc *gc)
 		break;
 	}
 	return finish(engine, gc);
+}
+
+/* A commit writes all pages that were changed, and everybody waits for it: many small ones. */
+static int commit_some(struct engine *engine, struct gc *gc)
+{
+	int r;
+
+	if (gc->changed < COMMIT_ROWS)
+		return engine_tick(engine);
+	r = engine_commit_soon(engine);
+	if (r == 0 && !engine->is_committing)
+		gc->changed = 0;
+	return r;
 }
 
 int gc_step(struct engine *engine)
@@ -204,6 +219,10 @@ int gc_step(struct engine *engine)
 	if (gc->failed < 0)
 		return gc->failed;
 	r = phase_step(engine, gc);
+	if (r == 1 && !gc->options.is_dry) {
+		r = commit_some(engine, gc);
+		return r < 0 ? r : 1;
+	}
 	/* The map of the index is full: it grows, the work is done again from the start. */
 	if (r == -EOVERFLOW)
 		r = engine_undo(engine, r);

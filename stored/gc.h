@@ -22,6 +22,10 @@
  * checkpoint makes both durable; only then holes are punched, and what is punched is noted before.
  * A crash anywhere repeats at most the punching, or begins the collection anew.
  *
+ * All tables are gone through in the order of their keys, and committed often: so a page of the
+ * index is written about once, however many objects go, and no step takes long. Dedup tags, which
+ * lie in another order than ids, are left behind and go when all objects have.
+ *
  * Compacting (stored/gc_compact.c), when it may free: of what is punched so, the heads and the
  * parts of blocks stay, most of the room of small objects. Where that is worth it, runs of dead
  * objects of a sealed arena become gaps (stored/gap.h) which are punched whole, and if not much but

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK	   4096u
 #define ITEMS_MAX  (512u << 10) /* an arena with more frames of objects is left as it is */
 #define MOVE_BYTES (1u << 20)	/* in one step */
 #define MOVE_NUM   256
@@ -138,13 +137,23 @@ static int item_add(
 	return 0;
 }
 
+static bool is_load_worth(struct gc *gc, uint32_t number, const struct sealed_trailer *trailer)
+{
+	const struct gc_arena *counted = arena_of(gc, number);
+	uint64_t bytes = trailer->object_bytes;
+
+	if (trailer->num_objects > ITEMS_MAX)
+		return false;
+	return gc->compact->is_marked ||
+	       (counted && counted->live < bytes &&
+		       bytes - counted->live >= gc->compact->extent / WORTH_GAPS);
+}
+
 /* 1: its frames are in c->items; 0: leave it. */
 static int load(struct engine *engine, struct gc *gc, const struct arena *arena)
 {
-	const struct gc_arena *counted = arena_of(gc, arena->number);
 	struct compact *c = gc->compact;
 	struct sealed_arena sealed;
-	uint64_t bytes;
 	uint8_t key[5];
 	int r;
 
@@ -156,11 +165,7 @@ static int load(struct engine *engine, struct gc *gc, const struct arena *arena)
 	c->extent = sealed.trailer.footer;
 	c->num = c->at = c->num_gaps = 0;
 	c->live = 0;
-	bytes = sealed.trailer.object_bytes;
-	r = 0;
-	if (c->is_marked || (counted && counted->live < bytes &&
-				    (bytes - counted->live) >= c->extent / WORTH_GAPS))
-		r = 1;
+	r = is_load_worth(gc, arena->number, &sealed.trailer);
 	if (r == 1) {
 		r = sealed_arena_check(&sealed);
 		if (r == 0)
@@ -198,21 +203,14 @@ static int pick(struct engine *engine, struct gc *gc)
 
 /* ---- what to do with it */
 
-static uint64_t blocks(uint64_t from, uint64_t to)
-{
-	from = (from + BLOCK - 1) / BLOCK * BLOCK;
-	to = to / BLOCK * BLOCK;
-	return from < to ? to - from : 0;
-}
-
 /* Bytes that are punched of it already. */
 static uint64_t punched(const struct item *item)
 {
 	uint64_t end = item->offset + FRAME_HEAD_SIZE + item->len;
 
 	if (item->state == ITEM_DEAD)
-		return blocks(item->offset + TO_SEALED, end);
-	return item->state == ITEM_GAP ? blocks(item->offset + FRAME_HEAD_SIZE, end) : 0;
+		return gc_blocks(item->offset + TO_SEALED, end);
+	return item->state == ITEM_GAP ? gc_blocks(item->offset + FRAME_HEAD_SIZE, end) : 0;
 }
 
 static int gap_add(struct compact *c, const struct gap *gap)
@@ -282,7 +280,7 @@ static int find_gaps(struct compact *c, bool move, bool keep, uint64_t *ret_more
 		for (size_t k = i; k < i + n; k++)
 			before += punched(&c->items[k]);
 		i += n;
-		after = blocks(gap.offset + FRAME_HEAD_SIZE, gap.offset + gap.size);
+		after = gc_blocks(gap.offset + FRAME_HEAD_SIZE, gap.offset + gap.size);
 		if (after > before)
 			*ret_more += after - before;
 		/* After a crash it is not known whether those that there are were punched. */
@@ -398,7 +396,7 @@ static void freed_of(const struct gc *gc, const struct item *item, struct frame_
 	ret->len = item->len;
 	ret->offset = item->offset;
 	memcpy(ret->id, item->id, 32);
-	memcpy(ret->tag, item->tag, 32);
+	memset(ret->tag, 0, 32);
 }
 
 /* Some objects, until MOVE_BYTES are copied. Both ends are told in one flush: the copy first. */
@@ -513,12 +511,12 @@ static int punch_step(struct engine *engine, struct gc *gc)
 static bool can_punch(struct engine *engine)
 {
 	const struct arena *arena = &engine->arenas.list[0];
-	uint64_t behind = (arena->size / BLOCK + SEALED_OBJECTS_MAX) * BLOCK;
+	uint64_t behind = (arena->size / GC_BLOCK + SEALED_OBJECTS_MAX) * GC_BLOCK;
 	int r = arenas_fd(&engine->arenas, arena->number);
 
 	if (r >= 0)
 		r = engine->io->fallocate(engine->io->ctx, r,
-			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, BLOCK);
+			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, GC_BLOCK);
 	return r != -EOPNOTSUPP && r != -ENOSYS;
 }
 

@@ -3,9 +3,12 @@
  *
  * Rows of the table `gc`, none of them in the log (a lost index only makes garbage wait longer):
  *   'd' id[32]                -> u64 ns since 1970: found dead first
- *   'h' u32be arena u64be offset -> u32 len    an OBJECT frame, freed and not punched yet
+ *   'h' u32be arena u64be offset -> u32 len    an OBJECT frame of a whole block, freed and not
+ *                                punched yet
  *   'p' peer[32] u32be volume -> u64 time up to which it has pulled | u64 time, u64 epoch it was
  *                                served last
+ *   't' -> nothing: there may be tags of objects that are gone. Tags are random, and each lies on
+ *          another page: they go in the order of their table, not with their objects
  *   'a' u32be arena -> nothing: it is being compacted, and gaps may not be punched yet
  *   's'                       -> u64 end of the last collection | u64 objects, u64 bytes freed ever
  */
@@ -18,6 +21,15 @@
 
 #define GC_STACK_MAX (1u << 20)
 #define GC_ROWS_MAX  1000 /* rows of a table in one step */
+#define GC_BLOCK     4096u
+
+/* Bytes in the whole blocks of [from, to). */
+static inline uint64_t gc_blocks(uint64_t from, uint64_t to)
+{
+	from = (from + GC_BLOCK - 1) / GC_BLOCK * GC_BLOCK;
+	to = to / GC_BLOCK * GC_BLOCK;
+	return from < to ? to - from : 0;
+}
 
 /* In the order in which they run. */
 enum gc_phase {
@@ -26,6 +38,7 @@ enum gc_phase {
 	GC_HISTORY, /* marking from history */
 	GC_NOTES,   /* forgetting the notes about what was reached */
 	GC_VERDICT, /* looking at every object */
+	GC_TAGS,    /* of what was freed */
 	GC_PUNCH,
 	GC_COMPACT,
 	GC_PUNCH_MOVED, /* what compacting has freed and no gap covers */
@@ -35,11 +48,6 @@ enum gc_phase {
 struct gc_peer {
 	uint8_t key[32];
 	uint64_t passed; /* the oldest of its volumes */
-};
-
-struct gc_victim {
-	uint8_t id[32];
-	struct place place;
 };
 
 /* Of a sealed arena. */
@@ -65,14 +73,13 @@ struct gc {
 	int failed;	  /* of a hook, told by the next step */
 	struct place old; /* everything before it stays: a manifest of version 1 lies there */
 	uint8_t *object;  /* of CAS_OBJECT_MAX bytes */
-	struct gc_victim *victims;
-	size_t num_victims;
 	struct gc_peer *peers;
 	size_t num_peers;
 	struct gc_arena *arenas; /* ascending */
 	size_t num_arenas;
 	struct compact *compact;
 	uint64_t now;
+	uint64_t changed; /* rows of the index since it was committed */
 };
 
 /* ---- hooks */
@@ -86,6 +93,8 @@ int gc_promise_again(struct engine *engine);
 void gc_note_register(struct engine *engine, const struct reg *reg);
 /* An object is given up, now or while replaying: its bytes are to be punched. */
 int gc_note_freed(struct engine *engine, const struct frame_freed *freed);
+/* Some were given up indeed, and their tags are there still. */
+int gc_note_tags(struct engine *engine);
 /* An object was put that was not there. */
 void gc_note_object(struct engine *engine, const uint8_t id[32], bool is_leaf);
 
@@ -95,6 +104,7 @@ int gc_mark_step(struct engine *engine, struct gc *gc);
 /* ---- stored/gc_sweep.c */
 int gc_notes_step(struct engine *engine, struct gc *gc);
 int gc_verdict_step(struct engine *engine, struct gc *gc);
+int gc_tags_step(struct engine *engine, struct gc *gc);
 int gc_punch_step(struct engine *engine, struct gc *gc);
 /* The whole blocks of [from, to); *ret_bytes of them, 0 where it cannot be done. */
 int gc_punch_range(

@@ -2,10 +2,14 @@
  * The objects of a collection, numbered: the ids in ascending order, and some bits for each. Pure.
  *
  * Calling order: gc_table_add for every object in the order of the ids; gc_table_end; then
- * gc_table_mark as often as needed. Memory: 5 bytes an object (50 MB for ten million):
- * an id is kept as 48 of its bits, the upper 16 by the place. Objects that have those bits in
- * common (somebody may have tried hard) are marked together, so that this costs garbage kept and
- * never an object lost.
+ * gc_table_mark as often as needed. Memory: 4 bytes an object (40 MB for ten million), and one
+ * cache line for a mark: an id is kept as 44 of its bits, the upper 16 by the place, the others
+ * beside the marks. Objects that have those bits in common (somebody may have tried hard) are
+ * marked together, so that this costs garbage kept and never an object lost.
+ *
+ * One bit an object, by the perfect hashes of the sealed arenas, would ask the index first in which
+ * arena an id lies: that is a look-up in a tree of gigabytes for every reference, where this is a
+ * look at a page that is in memory.
  *
  * Errors: -ENOMEM; -EINVAL for ids out of order.
  */
@@ -19,8 +23,7 @@
 #define GC_TABLE_BUCKETS 65536u
 
 struct gc_table {
-	uint32_t *keys;
-	uint8_t *bits;
+	uint32_t *entries; /* 28 bits of the id, enum gc_bits */
 	size_t num, cap;
 	uint32_t last_bucket;
 	uint32_t starts[GC_TABLE_BUCKETS + 1];
@@ -30,7 +33,7 @@ enum gc_bits {
 	GC_BIT_MARKED = 1, /* reached in any way */
 	GC_BIT_LIVE = 2,   /* reached from what is there now, not from history alone */
 	GC_BIT_LEAF = 4,   /* refers to nothing */
-	GC_BIT_DOOMED = 8, /* a dry run would free it */
+	GC_BIT_DOOMED = 8, /* was freed, or a dry run would free it */
 };
 
 /* expect: how many there will be, about. */

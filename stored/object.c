@@ -140,11 +140,10 @@ int object_replay(struct engine *engine, const struct frame_view *frame)
 
 /* ---- giving up */
 
+/* 1: it was here, at this place. */
 static int object_forget(struct engine *engine, const struct frame_freed *freed)
 {
 	struct place place = { 0 };
-	const uint8_t *id;
-	size_t len;
 	int r;
 
 	r = object_place(engine, freed->id, &place);
@@ -155,13 +154,16 @@ static int object_forget(struct engine *engine, const struct frame_freed *freed)
 		return 0;
 	engine->object_bytes -= place.len;
 	r = db_delete(txn(engine), DB_OBJECTS, freed->id, 32);
-	if (r < 0)
-		return r;
-	/* The tag may be another object's by now. */
-	r = db_get(txn(engine), DB_TAGS, freed->tag, 32, &id, &len);
-	if (r == 0 && len == 32 && memcmp(id, freed->id, 32) == 0)
-		r = db_delete(txn(engine), DB_TAGS, freed->tag, 32);
-	return r == -ENOENT ? 0 : r;
+	return r < 0 ? r : 1;
+}
+
+/* Of one FRAME_FREED. */
+static int forget_one(struct engine *engine, const struct frame_freed *freed, bool *ret_any)
+{
+	int r = object_forget(engine, freed);
+
+	*ret_any |= r > 0;
+	return r < 0 ? r : gc_note_freed(engine, freed);
 }
 
 /* Holes are noted in the order of the log. */
@@ -186,6 +188,7 @@ int object_replay_freed(struct engine *engine, const struct frame_view *frame)
 {
 	int num = frame_freed_num(frame->payload, frame->place.len), i, r;
 	struct frame_freed freed;
+	bool any = false;
 
 	if (num < 0)
 		return num;
@@ -193,11 +196,9 @@ int object_replay_freed(struct engine *engine, const struct frame_view *frame)
 	for (i = 0; r == 0 && i < num; i++) {
 		frame_freed_parse(frame->payload, i, &freed);
 		hole_named(engine, &freed);
-		r = object_forget(engine, &freed);
-		if (r == 0)
-			r = gc_note_freed(engine, &freed);
+		r = forget_one(engine, &freed, &any);
 	}
-	return r;
+	return r == 0 && any ? gc_note_tags(engine) : r;
 }
 
 void object_holes_end(struct engine *engine)
@@ -220,6 +221,7 @@ void object_holes_end(struct engine *engine)
 int object_free(struct engine *engine, const struct frame_freed *list, uint32_t num)
 {
 	struct arenas *a = &engine->arenas;
+	bool any = false;
 	uint32_t i;
 	uint8_t *p;
 	int r;
@@ -239,11 +241,10 @@ int object_free(struct engine *engine, const struct frame_freed *list, uint32_t 
 	frame_freed_head_emit(num, p);
 	for (i = 0; i < num; i++)
 		frame_freed_emit(&list[i], p + FRAME_FREED_HEAD + (size_t)i * FRAME_FREED_SIZE);
-	for (i = 0; r == 0 && i < num; i++) {
-		r = object_forget(engine, &list[i]);
-		if (r == 0)
-			r = gc_note_freed(engine, &list[i]);
-	}
+	for (i = 0; r == 0 && i < num; i++)
+		r = forget_one(engine, &list[i], &any);
+	if (r == 0 && any)
+		r = gc_note_tags(engine);
 	if (r < 0)
 		return engine_undo(engine, r);
 	engine->ops++;
@@ -364,7 +365,7 @@ int engine_have(struct engine *engine, const uint8_t tag[32], uint8_t ret_id[32]
 	if (r < 0)
 		return r;
 	memcpy(ret_id, row, 32);
-	/* A second tag of an object outlives it. */
+	/* Its tags outlive an object for a while. */
 	r = db_has(txn(engine), DB_OBJECTS, ret_id, 32) ? gc_promise(engine, ret_id) : -ENOENT;
 	if (r < 0)
 		memset(ret_id, 0, 32);

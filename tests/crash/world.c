@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILES_MAX 128
-#define DIRS_MAX  32
+#define FILES_MAX  128
+#define DIRS_MAX   32
+/* Of some a block can be punched. */
+#define OBJECT_MAX 9000
 
 /* What the workload needs to know to make its next operation. */
 struct work {
@@ -204,7 +206,7 @@ static void op_objects(struct work *w, size_t i)
 {
 	struct tree_record rec = { .e = { .key = { .id = w->files[i], .kind = TREE_BODY } } };
 	struct world *world = w->world;
-	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], tag[32], data[3000], sealed[80];
+	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], tag[32], data[OBJECT_MAX], sealed[80];
 	size_t num = 1 + any(w, TREE_REFS_MAX), k;
 
 	for (k = 0; k < num && world->num_objects < 200; k++) {
@@ -465,14 +467,14 @@ static void cut_history(struct work *w)
 static void litter(struct work *w)
 {
 	struct tree_record rec = { .e = { .key = { .kind = TREE_BODY } } };
-	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], data[3000], id[32];
+	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], data[OBJECT_MAX], id[32];
 	size_t begun = w->world->disk.log.num;
 	struct world *world = w->world;
 
 	if (w->num_files == 0)
 		return;
 	for (uint64_t i = 8 + any(w, world->options.arena_size >> 10); i > 0; i--) {
-		size_t len = 500 + any(w, 2500);
+		size_t len = 500 + any(w, any(w, 8) ? 2500 : OBJECT_MAX - 500);
 
 		memset(data, (int)any(w, 256), len);
 		memcpy(data, &w->seed, 8);

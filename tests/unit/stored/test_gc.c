@@ -432,7 +432,7 @@ static void gc_table__marks_and_finds(void **state)
 		id[3] = (uint8_t)i;
 		assert_int_equal(gc_table_add(&table, id, i % 2), 0);
 	}
-	/* The same 48 bits, and a step back. */
+	/* The same 44 bits, and a step back. */
 	id[20] = 1;
 	assert_int_equal(gc_table_add(&table, id, false), 0);
 	id[0] = 1;
@@ -806,6 +806,35 @@ static void gc__two_generations_and_grace(void **state)
 	free_model();
 }
 
+/* Tags of what has gone say nothing, and go too. */
+static void gc__tags_go_with_their_objects(void **state)
+{
+	struct store_io io = store_io_file;
+	uint8_t id[32];
+
+	/* Nothing is compacted. */
+	io.fallocate = cannot_punch;
+	setup_model();
+	m->rig.options.io = &io;
+	reopen(false);
+	for (int i = 0; i < 10; i++)
+		object_new(false, NULL, 0);
+	collect(&now_options);
+	assert_int_equal(db_rows(txn(m->rig.engine), DB_TAGS), 10);
+	collect(&now_options);
+	assert_int_equal(db_rows(txn(m->rig.engine), DB_TAGS), 0);
+	/* A rebuild meets them again. */
+	reopen(true);
+	assert_int_equal(db_rows(txn(m->rig.engine), DB_TAGS), 10);
+	assert_int_equal(engine_have(m->rig.engine, m->objects[3].tag, id), -ENOENT);
+	assert_int_equal(object_put(&m->objects[3]), 0);
+	collect(&now_options);
+	assert_int_equal(db_rows(txn(m->rig.engine), DB_TAGS), 1);
+	assert_int_equal(engine_have(m->rig.engine, m->objects[3].tag, id), 0);
+	assert_memory_equal(id, m->objects[3].id, 32);
+	free_model();
+}
+
 /* Whoever was told that it is here writes a record that needs it, whatever became of the
  * transaction meanwhile. */
 static void gc__a_promise_outlives_a_rollback(void **state)
@@ -1131,6 +1160,7 @@ int main(void)
 		cmocka_unit_test(gc__a_damaged_object_is_not_moved),
 		cmocka_unit_test(gc__nothing_is_moved_where_nothing_can_be_punched),
 		cmocka_unit_test(gc__two_generations_and_grace),
+		cmocka_unit_test(gc__tags_go_with_their_objects),
 		cmocka_unit_test(gc__a_promise_outlives_a_rollback),
 		cmocka_unit_test(gc__the_arena_appended_to_stays),
 		cmocka_unit_test(gc__beside_writers),
