@@ -21,6 +21,7 @@ enum store_broken {
 	BROKEN_NO_ROW_SUM,  /* rows of the index are not checked (tests/crash/test_rot.c) */
 	BROKEN_NUMBERS,	    /* inode numbers are given out before they are reserved */
 	BROKEN_NO_MARKER,   /* a failed fdatasync is forgotten when the process ends */
+	BROKEN_HORIZON,	    /* the log of deletions is cut without a word in the log */
 	BROKEN_PUNCH_FIRST, /* holes are punched before it is durable that nobody needs them */
 	BROKEN_COUNT,
 };

@@ -2,6 +2,7 @@
 
 #include "stored/broken.h"
 #include "stored/change.h"
+#include "stored/dead.h"
 #include "stored/engine_state.h"
 #include "stored/format.h"
 #include "stored/gc.h"
@@ -83,6 +84,8 @@ static void options_default(struct engine_options *o)
 		o->part_size = 4u << 20;
 	if (o->map_size == 0)
 		o->map_size = UINT64_C(1) << 40;
+	if (o->dead_rows == 0)
+		o->dead_rows = DEAD_ROWS;
 	if (o->reserve_size == 0)
 		o->reserve_size = 64u << 20;
 	if (o->shrink_size == 0)

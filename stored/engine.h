@@ -68,6 +68,7 @@ struct engine_options {
 	uint64_t checkpoint_bytes; /* 0: 256 MiB of log, or */
 	uint64_t checkpoint_ops;   /* 0: 200000 changes, or */
 	uint32_t checkpoint_ms;	   /* 0: 5000 ms after the last one */
+	uint32_t dead_rows;	   /* 0: DEAD_ROWS (stored/dead.h) */
 	void (*wake)(void *arg);   /* see engine_sync_start; NULL: nobody */
 	void *wake_arg;
 	/* While opening takes long: bytes of the arenas; NULL: nobody wants to know. */

@@ -35,6 +35,15 @@ struct prune {
 	uint32_t seq;
 };
 
+/* Where the pass over the log of deletions is (stored/dead.c). */
+#define DEAD_LABEL_KEY (16 + TREE_UNIT_SIZE)
+struct dead_cut {
+	bool is_running;
+	uint64_t next_pass;
+	uint8_t at[DEAD_LABEL_KEY + 1];
+	size_t at_len;
+};
+
 struct volume {
 	uint32_t number;
 	uint8_t id[16];
@@ -54,6 +63,7 @@ struct volume {
 	struct retention_policy policy;
 	struct retention_kept kept;
 	struct prune prune;
+	struct dead_cut cut;
 	bool is_dirty;	   /* against its state row */
 	bool is_live;	   /* false while a replay has not come to its creation */
 	bool keep_removed; /* a mount is attached: what pulls remove is set aside */

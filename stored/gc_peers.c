@@ -60,6 +60,49 @@ int gc_peers_load(struct engine *engine, struct gc *gc)
 	return r;
 }
 
+/* Lowers known to what the peer of a row 'p' knows. */
+static int meet(struct engine *engine, const uint8_t *peer_key, struct tree_knowledge *known)
+{
+	struct tree_knowledge peer = { 0 };
+	uint8_t key[ROW_KEY];
+	const uint8_t *row;
+	size_t len;
+	int r;
+
+	memcpy(key, peer_key, sizeof(key));
+	key[0] = 'k';
+	r = db_get(txn(engine), DB_GC, key, sizeof(key), &row, &len);
+	if (r == 0)
+		r = tree_knowledge_decode(&peer, row, len);
+	/* Not told, for it pulled from an older program: nothing. */
+	if (r == 0 || r == -ENOENT)
+		tree_knowledge_meet(known, &peer);
+	tree_knowledge_release(&peer);
+	return r == -ENOENT ? 0 : r;
+}
+
+int gc_peers_known(
+	struct engine *engine, const struct volume *vol, uint64_t now, struct tree_knowledge *known)
+{
+	struct db_iter it;
+	int r;
+
+	r = db_iter_first(&it, txn(engine), DB_GC, "p", 1, NULL, 0);
+	while (r == 1) {
+		uint64_t served = it.value_len == ROW_SIZE ? le64_get(it.value + 8) : 0;
+
+		r = 0;
+		if (it.key_len == ROW_KEY && be32_get(it.key + 33) == vol->number &&
+			is_allowed(engine, it.key) &&
+			(now < served || now - served <= GC_PEERS_DAYS * DAY_NS))
+			r = meet(engine, it.key, known);
+		if (r == 0)
+			r = db_iter_next(&it);
+	}
+	db_iter_close(&it);
+	return r;
+}
+
 static void tell(struct gc_report *report, const uint8_t key[32])
 {
 	for (size_t i = 0; i < report->num_holders; i++)
@@ -118,6 +161,9 @@ int gc_peer_served(struct engine *engine, const struct volume *vol, const uint8_
 	/* Serving has frozen the epoch: what was served is the one before. */
 	le64_put(row + 16, tree_knowledge_epoch(&vol->state.known, replica));
 	r = db_put(txn(engine), DB_GC, key, sizeof(key), row, sizeof(row));
+	key[0] = 'k';
+	if (r == 0)
+		r = db_put(txn(engine), DB_GC, key, sizeof(key), asked, len);
 	engine->ops++;
 	return r;
 }

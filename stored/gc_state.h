@@ -10,6 +10,7 @@
  *   't' -> nothing: there may be tags of objects that are gone. Tags are random, and each lies on
  *          another page: they go in the order of their table, not with their objects
  *   'a' u32be arena -> nothing: it is being compacted, and gaps may not be punched yet
+ *   'k' peer[32] u32be volume -> what it knew then (tree/knowledge.h)
  *   's'                       -> u64 end of the last collection | u64 objects, u64 bytes freed ever
  */
 #ifndef BAZIL_STORED_GC_STATE_H
@@ -118,6 +119,9 @@ void gc_compact_end(struct gc *gc);
 
 /* ---- stored/gc_peers.c */
 int gc_peers_load(struct engine *engine, struct gc *gc);
+/* Lowers known to what all peers know that pull from this volume. */
+int gc_peers_known(struct engine *engine, const struct volume *vol, uint64_t now,
+	struct tree_knowledge *known);
 /* A peer holds what was found dead at this time. Notes it in the report. */
 bool gc_peers_hold(struct gc *gc, uint64_t dead);
 

@@ -4,6 +4,7 @@
  */
 #include "ipc/work.gen.h"
 #include "stored/collect.h"
+#include "stored/dead.h"
 #include "stored/digest.h"
 #include "stored/prune.h"
 #include "stored/recover.h"
@@ -134,6 +135,18 @@ static void prune(struct stored *stored)
 	}
 }
 
+static void cut_dead(struct stored *stored)
+{
+	bool more = true;
+	int i, r;
+
+	for (i = 0; more && i < PRUNE_SLICES; i++) {
+		r = dead_tick(stored->engine, &more);
+		if (r < 0)
+			stored_die(r, "cutting the log of deletions");
+	}
+}
+
 static void on_tick(struct ev_loop *loop, struct ev_timer *w, int events)
 {
 	struct stored *stored = w->data;
@@ -142,6 +155,7 @@ static void on_tick(struct ev_loop *loop, struct ev_timer *w, int events)
 	if (!stored->engine)
 		return;
 	prune(stored);
+	cut_dead(stored);
 	r = engine_tick(stored->engine);
 	if (r < 0 && r != -ENOSPC)
 		stored_die(r, "committing the index");

@@ -19,7 +19,8 @@
  * - targets: vol target lid -> u64 since: links to an inode, but for lid == target
  * - counts: vol oid -> u64 entries | u32 subdirs, by winning links
  * - stamps: vol replica epoch unit[9] -> nothing: units with an element of that stamp
- * - dead: vol unit[9] replica -> u64 epoch: the log of deletions (tree/delta.h)
+ * - dead: vol unit[9] replica -> u64 epoch: the log of deletions (tree/delta.h), cut now and
+ *   then (stored/dead.h)
  * - labels: vol replica epoch unit[9] -> nothing: the same by label
  * - fallen: vol oid -> u64 since: directories shown in the root (tree/view.h)
  * - gc: u8 kind ... -> notes of the collector (stored/gc_state.h)

@@ -113,6 +113,22 @@ int tree_knowledge_join(struct tree_knowledge *k, const struct tree_knowledge *o
 	return 0;
 }
 
+void tree_knowledge_meet(struct tree_knowledge *k, const struct tree_knowledge *other)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->num_stamps; i++) {
+		struct tree_stamp stamp = k->stamps[i];
+		uint64_t epoch = tree_knowledge_epoch(other, stamp.replica);
+
+		if (epoch < stamp.epoch)
+			stamp.epoch = epoch;
+		if (stamp.epoch > 0)
+			k->stamps[n++] = stamp;
+	}
+	k->num_stamps = n;
+}
+
 bool tree_knowledge_within(const struct tree_knowledge *a, const struct tree_knowledge *b)
 {
 	size_t j = 0;

@@ -46,6 +46,8 @@ bool tree_knowledge_covers(const struct tree_knowledge *k, struct tree_stamp sta
 int tree_knowledge_raise(struct tree_knowledge *k, struct tree_stamp stamp);
 /* k := the greater of both, entry by entry. */
 int tree_knowledge_join(struct tree_knowledge *k, const struct tree_knowledge *other);
+/* k := the smaller of both, entry by entry: what both know. */
+void tree_knowledge_meet(struct tree_knowledge *k, const struct tree_knowledge *other);
 enum tree_knowledge_order tree_knowledge_compare(
 	const struct tree_knowledge *a, const struct tree_knowledge *b);
 /* Whether a <= b: a pull by b from a brings nothing. */

@@ -2,6 +2,7 @@
 
 #include "stored/engine_state.h"
 #include "stored/intake.h"
+#include "stored/rows.h"
 #include "stored/settings.h"
 #include "stored/snapshot.h"
 #include "tree/record.h"
@@ -214,6 +215,31 @@ static int digest_snapshots(struct digester *d)
 	return r;
 }
 
+/* A deletion that the horizon covers may be in the log or not. */
+static int digest_deaths(struct engine *engine, const struct volume *vol, uint64_t *sum)
+{
+	static uint8_t horizon[TREE_KNOWLEDGE_SIZE];
+	struct row_key k;
+	struct db_iter it;
+	int r, len;
+
+	len = tree_knowledge_encode(&vol->state.horizon, horizon, sizeof(horizon));
+	if (len < 0)
+		return -EUCLEAN;
+	*sum = mix(*sum, horizon, (size_t)len);
+	row_start(&k, vol->number);
+	r = db_iter_first(&it, txn(engine), DB_LABELS, k.b, k.len, NULL, 0);
+	while (r == 1) {
+		struct tree_stamp label = { be64_get(it.key + 8), be32_get(it.key + 4) };
+
+		if (!tree_knowledge_covers(&vol->state.horizon, label))
+			*sum += mix(12, it.key, it.key_len);
+		r = db_iter_next(&it);
+	}
+	db_iter_close(&it);
+	return r;
+}
+
 static int digest_volume(struct engine *engine, struct volume *vol, uint64_t *sum)
 {
 	static struct digester d;
@@ -241,6 +267,8 @@ static int digest_volume(struct engine *engine, struct volume *vol, uint64_t *su
 		r = digest_orphans(&d);
 	if (r == 0)
 		r = digest_snapshots(&d);
+	if (r == 0)
+		r = digest_deaths(engine, vol, &d.sum);
 	*sum += d.sum;
 	return r;
 }

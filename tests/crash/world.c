@@ -1,5 +1,7 @@
 #include "tests/crash/world.h"
 
+#include "stored/dead.h"
+#include "stored/engine_state.h"
 #include "stored/gc.h"
 #include "stored/prune.h"
 #include "stored/settings.h"
@@ -529,6 +531,17 @@ static void op_gc(struct work *w)
 	gc_end(w->rig.engine);
 }
 
+/* Whoever pulls after that gets all of it listed. */
+static void cut_dead(struct work *w)
+{
+	bool more;
+
+	w->rig.vol->cut.next_pass = 0;
+	do
+		sim_must(dead_tick(w->rig.engine, &more) == 0);
+	while (more);
+}
+
 /* ---- all of it */
 
 /* 1: what it did is durable. */
@@ -575,6 +588,8 @@ static bool operate(struct work *w, unsigned what)
 		sim_must(engine_checkpoint(w->rig.engine) == 0);
 		return true;
 	case 17:
+		if (any(w, 2))
+			cut_dead(w);
 		sim_must(engine_tick(w->rig.engine) == 0);
 		return false;
 	case 18:
@@ -615,6 +630,7 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 	world->options = (struct engine_options){
 		.reserve_size = any(&w, 4) ? UINT64_MAX : 8192,
 		.map_size = 16u << 20,
+		.dead_rows = 1,
 		.arena_size = (4u << 10) << any(&w, 5),
 		.open_arenas = seed % 3 ? 0 : 2,
 		.part_size = any(&w, 2) ? 0 : 80,

@@ -1,5 +1,8 @@
 #include "peers.h"
 
+#include "stored/dead.h"
+#include "stored/engine_state.h"
+#include "stored/gc.h"
 #include "stored/settings.h"
 #include "tree/delta.h"
 
@@ -15,6 +18,26 @@
 static struct entry entry;
 static struct page page;
 static uint8_t blob[1000];
+
+static uint64_t num_dead(const struct rig *rig)
+{
+	uint64_t rows = db_rows(txn(rig->engine), DB_DEAD);
+
+	assert_int_equal(db_rows(txn(rig->engine), DB_LABELS), rows);
+	return rows;
+}
+
+/* A whole pass, if there are more than so many. */
+static void cut_dead(struct rig *rig, uint32_t rows)
+{
+	bool more;
+
+	rig->engine->options.dead_rows = rows;
+	rig->vol->cut.next_pass = 0;
+	do
+		assert_int_equal(dead_tick(rig->engine, &more), 0);
+	while (more);
+}
 
 static void pull__brings_a_whole_tree_and_then_nothing(void **state)
 {
@@ -311,6 +334,10 @@ static void pull__peers_converge_at_random(void **state)
 				p->options.rebuild = rig_random(&seed) & 1;
 				rig_open(p);
 				assert_true(rig_digest(p, true) == before);
+			} else if (rig_random(&seed) % 40 == 0) {
+				/* Whoever pulls next gets all of it listed. */
+				cut_dead(p, 0);
+				assert_int_equal(num_dead(p), 0);
 			} else {
 				peers_random_op(p, &model, &seed);
 			}
@@ -334,9 +361,98 @@ static void pull__peers_converge_at_random(void **state)
 	}
 }
 
+/* ---- the log of deletions */
+
+static const char peer_hex[] = "aa000000000000000000000000000000000000000000000000000000000000bb";
+static const uint8_t peer_key[32] = { 0xaa, [31] = 0xbb };
+
+/* p pulls from q, which notes it as syncd would have it. True: by a full listing. */
+static bool pull_noted(struct rig *p, struct rig *q)
+{
+	static uint8_t asked[TREE_KNOWLEDGE_SIZE], known[2 * TREE_KNOWLEDGE_SIZE];
+	struct serve_info info = { .known = known };
+	struct serve *serve;
+	int len = tree_knowledge_encode(&p->vol->state.known, asked, sizeof(asked));
+
+	assert_true(len > 0);
+	assert_int_equal(
+		engine_serve_begin(q->engine, q->vol, asked, (size_t)len, &serve, &info), 0);
+	if (serve)
+		engine_serve_end(serve);
+	assert_int_equal(
+		gc_peer_served(q->engine, q->vol, peer_key, asked, (size_t)len, info.has_nothing),
+		0);
+	assert_true(peers_pull(p, q) >= 0);
+	assert_true(rig_digest(p, true) == rig_digest(q, true));
+	return info.is_full;
+}
+
+static void unlink_some(struct rig *rig, const uint64_t *lids, const uint64_t *oids, int from)
+{
+	for (int i = from; i < from + 20; i++)
+		rig_unlink(rig, lids[i], oids[i], true);
+}
+
+static void pull__the_log_of_deletions_is_cut(void **state)
+{
+	struct rig a = { 0 }, b = { 0 }, c = { 0 };
+	uint64_t lids[60], oids[60];
+	char name[16];
+
+	rig_new(&a);
+	peers_join(&b, &a);
+	peers_join(&c, &a);
+	for (int i = 0; i < 60; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		oids[i] = rig_file(&a, TREE_ROOT, name, &lids[i]);
+	}
+	assert_int_equal(settings_peer_add(a.engine, peer_hex, "b"), 0);
+	assert_int_equal(settings_peer_volume(a.engine, "b", "v", true), 0);
+	assert_false(pull_noted(&b, &a));
+	assert_int_equal(peers_pull(&c, &a), 0);
+	/* Kept for b, that may come and does not know of them. */
+	unlink_some(&a, lids, oids, 0);
+	assert_int_equal(num_dead(&a), 40);
+	cut_dead(&a, 10);
+	assert_int_equal(num_dead(&a), 40);
+	assert_false(pull_noted(&b, &a));
+	/* It shows that it does when it comes again; later ones stay. */
+	unlink_some(&a, lids, oids, 20);
+	assert_false(pull_noted(&b, &a));
+	cut_dead(&a, 10);
+	assert_int_equal(num_dead(&a), 40);
+	assert_false(pull_noted(&b, &a));
+	cut_dead(&a, 10);
+	assert_int_equal(num_dead(&a), 0);
+	assert_false(pull_noted(&b, &a));
+	/* Killed, and made anew: as it was, but for what is cut again. */
+	assert_int_equal(engine_checkpoint(a.engine), 0);
+	rig_kill(&a);
+	rig_open(&a);
+	assert_int_equal(num_dead(&a), 0);
+	rig_kill(&a);
+	a.options.rebuild = true;
+	rig_open(&a);
+	assert_int_equal(num_dead(&a), 80);
+	cut_dead(&a, 10);
+	assert_int_equal(num_dead(&a), 0);
+	unlink_some(&a, lids, oids, 40);
+	/* Too many for what one that does not come may learn. */
+	cut_dead(&a, 2);
+	assert_int_equal(num_dead(&a), 0);
+	/* Long away: all is listed, and what went goes. */
+	assert_true(rig_digest(&c, true) != rig_digest(&a, true));
+	assert_true(pull_noted(&c, &a));
+	assert_false(pull_noted(&c, &a));
+	rig_free(&a);
+	rig_free(&b);
+	rig_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pull__the_log_of_deletions_is_cut),
 		cmocka_unit_test(pull__brings_a_whole_tree_and_then_nothing),
 		cmocka_unit_test(pull__deletions_travel_and_do_not_come_back),
 		cmocka_unit_test(pull__what_is_open_here_is_set_aside),

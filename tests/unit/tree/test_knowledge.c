@@ -52,6 +52,22 @@ static void knowledge__compare_and_join(void **state)
 	tree_knowledge_release(&b);
 }
 
+static void knowledge__meet_is_what_both_know(void **state)
+{
+	struct tree_knowledge none = { 0 };
+	struct tree_knowledge a = of(3, (struct tree_stamp[]){ { 1, 1 }, { 5, 2 }, { 4, 7 } });
+	struct tree_knowledge b = of(3, (struct tree_stamp[]){ { 3, 1 }, { 2, 2 }, { 9, 3 } });
+
+	tree_knowledge_meet(&a, &b);
+	assert_int_equal(a.num_stamps, 2);
+	assert_int_equal(tree_knowledge_epoch(&a, 1), 1);
+	assert_int_equal(tree_knowledge_epoch(&a, 2), 2);
+	tree_knowledge_meet(&a, &none);
+	assert_int_equal(a.num_stamps, 0);
+	tree_knowledge_release(&a);
+	tree_knowledge_release(&b);
+}
+
 static void knowledge__encoding_is_one_and_strict(void **state)
 {
 	static const uint8_t expected[] = { 1, 2, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
@@ -121,6 +137,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(knowledge__raise_keeps_order_and_never_lowers),
 		cmocka_unit_test(knowledge__compare_and_join),
+		cmocka_unit_test(knowledge__meet_is_what_both_know),
 		cmocka_unit_test(knowledge__encoding_is_one_and_strict),
 		cmocka_unit_test(knowledge__is_bounded),
 		cmocka_unit_test(clock__epoch_is_frozen_only_when_it_holds_a_change),
