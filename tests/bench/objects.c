@@ -34,12 +34,17 @@ static struct engine *engine;
 static struct engine_options options = { .reserve_size = UINT64_MAX, .threads = true };
 static struct digest *digest;
 
-static double seconds(void)
+static double seconds_of(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double seconds(void)
+{
+	return seconds_of(CLOCK_MONOTONIC);
 }
 
 static void must(int r, const char *what)
@@ -258,7 +263,7 @@ static void collect(const char *what)
 {
 	struct gc_options gc_options = { .is_final = true, .roll = 1, .is_single = true };
 	const struct gc_report *report;
-	double start = seconds(), longest = 0, step;
+	double start = seconds(), longest = 0, step, work = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 	char name[64];
 	int r;
 
@@ -273,6 +278,8 @@ static void collect(const char *what)
 	must(r, "gc_step");
 	report = gc_report(engine);
 	print(what, seconds() - start, "s");
+	snprintf(name, sizeof(name), "%s, processor time", what);
+	print(name, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - work, "s");
 	snprintf(name, sizeof(name), "%s, longest step", what);
 	print(name, longest * 1e3, "ms");
 	memory(what);
