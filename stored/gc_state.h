@@ -83,6 +83,13 @@ struct gc {
 	uint64_t changed; /* rows of the index since it was committed */
 };
 
+/* Rows of the index. */
+static inline void gc_changed(struct engine *engine, struct gc *gc, size_t rows)
+{
+	engine->ops += rows;
+	gc->changed += rows;
+}
+
 /* ---- hooks */
 
 /* These objects are going to be referred to: somebody was told that they are here. */
@@ -106,6 +113,10 @@ int gc_mark_step(struct engine *engine, struct gc *gc);
 int gc_notes_step(struct engine *engine, struct gc *gc);
 int gc_verdict_step(struct engine *engine, struct gc *gc);
 int gc_tags_step(struct engine *engine, struct gc *gc);
+
+/* ---- stored/gc_punch.c */
+/* Of an OBJECT frame with a payload of len bytes; of a smaller one nothing can be punched. */
+bool gc_holds_block(uint64_t frame, uint32_t len);
 int gc_punch_step(struct engine *engine, struct gc *gc);
 /* The whole blocks of [from, to); *ret_bytes of them, 0 where it cannot be done. */
 int gc_punch_range(
