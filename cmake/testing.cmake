@@ -14,7 +14,11 @@ function(bazil_unit_test name)
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()
-  set_tests_properties(unit/${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS unit)
+  if(BAZIL_SANITIZE)
+    math(EXPR T_TIMEOUT "${T_TIMEOUT} * 4")
+  endif()
+  set_tests_properties(unit/${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS unit
+    ENVIRONMENT TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/tsan.supp)
   set_property(GLOBAL APPEND PROPERTY BAZIL_TEST_TARGETS ${target})
 endfunction()
 
