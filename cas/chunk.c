@@ -23,6 +23,11 @@ size_t cas_chunk_bound(size_t len)
 	return CAS_OBJECT_HEADER + cas_pad_object(CAS_CHUNK_HEAD + len) + CAS_OBJECT_TAG;
 }
 
+size_t cas_chunk_hashed(size_t len)
+{
+	return len - CAS_OBJECT_TAG;
+}
+
 /*
  * Do four samples of 1 KiB look like noise: media, archives, encrypted files? Counts pairs of equal
  * bytes: n^2 / 256 of them for uniform bytes, and 5 % more at 7.93 bits a byte. Noise that repeats
@@ -90,7 +95,8 @@ int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, siz
 	le32_put(p + PAYLOAD + 8, (uint32_t)stored);
 	padded = cas_pad_object(CAS_CHUNK_HEAD + stored);
 	memset(p + STORED + stored, 0, padded - CAS_CHUNK_HEAD - stored);
-	cas_suite_sha256(suite, p, CAS_OBJECT_HEADER + padded, ret_h->b);
+	if (ret_h)
+		cas_suite_sha256(suite, p, CAS_OBJECT_HEADER + padded, ret_h->b);
 	*ret_len = CAS_OBJECT_HEADER + padded + CAS_OBJECT_TAG;
 	return 0;
 }

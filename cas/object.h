@@ -109,10 +109,14 @@ int cas_object_refs(const void *object, size_t len, const uint8_t **ret_ids, siz
  * Builds header and payload of a chunk in buf, compressed by zstd at level (0: never; 1 to 19)
  * when that gains 5 % or more. 1 <= len <= CAS_CHUNK_PLAIN_MAX, else -EINVAL. buf must hold
  * CAS_OBJECT_MAX bytes, or cas_chunk_bound(len). buf holds plaintext now: it must be private
- * memory, not shared with stored. *ret_len is the length of the sealed object to be.
+ * memory, not shared with stored. *ret_len is the length of the sealed object to be. ret_h may be
+ * NULL: whoever hashes several at once (cas/sha256.h) does it for the first
+ * cas_chunk_hashed(*ret_len) bytes of buf, before sealing.
  */
 int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, size_t len, void *buf,
 	size_t buf_size, size_t *ret_len, struct cas_hash *ret_h);
+
+size_t cas_chunk_hashed(size_t len);
 
 /* The longest sealed object that len bytes of plaintext can give. */
 size_t cas_chunk_bound(size_t len);

@@ -1,6 +1,7 @@
 #include "cas/suite.h"
 
 #include "cas/object.h"
+#include "cas/sha256.h"
 #include "cas/suite_state.h"
 
 #include <errno.h>
@@ -59,6 +60,14 @@ void cas_suite_sha256(struct cas_suite *suite, const void *data, size_t len, uin
 		EVP_DigestUpdate(suite->hash, data, len) != 1 ||
 		EVP_DigestFinal_ex(suite->hash, ret, NULL) != 1)
 		abort();
+}
+
+void cas_sha256_all(struct cas_suite *suite, const struct cas_sha256 *jobs, size_t num)
+{
+	if (cas_sha256_many(jobs, num))
+		return;
+	for (size_t i = 0; i < num; i++)
+		cas_suite_sha256(suite, jobs[i].data, jobs[i].len, jobs[i].ret);
 }
 
 int cas_suite_need_scratch(struct cas_suite *suite)
