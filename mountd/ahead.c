@@ -95,7 +95,7 @@ static int read_all(const struct ahead_chunk *chunk, uint8_t *buf)
 }
 
 /* On a helper. cas_chunk_open is done with the sealed bytes before it writes the plain ones. */
-static void read_and_open(struct cas_suite *suite, void *arg)
+static void read_and_open(struct cas_suite *suite, void *arg, size_t num)
 {
 	struct slot *slot = arg;
 	const struct ahead_chunk *chunk = &slot->chunk;

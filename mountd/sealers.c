@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "cas/object.h"
+#include "cas/sha256.h"
 #include "cas/suite.h"
 
 #define ALONE_BYTES (192u << 10)
+#define GROUP_MAX   32 /* two for each lane: their lengths even out */
 
 struct helper {
 	struct sealers *sealers;
@@ -30,20 +32,39 @@ struct sealers {
 	struct seal_work *first, **last; /* with jobs that nobody took */
 };
 
-static void prepare(struct cas_suite *suite, void *arg)
+static void prepare(struct cas_suite *suite, void *arg, size_t num)
 {
-	struct seal_job *job = arg;
+	struct cas_sha256 hashes[GROUP_MAX];
+	struct seal_job *jobs = arg;
+	size_t num_hashes = 0;
 
-	job->err = cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain, job->plain_len,
-		job->buf, cas_chunk_bound(job->plain_len), &job->len, &job->h);
+	for (size_t i = 0; i < num; i++) {
+		struct seal_job *job = &jobs[i];
+
+		job->err = cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain,
+			job->plain_len, job->buf, cas_chunk_bound(job->plain_len), &job->len, NULL);
+		if (job->err == 0)
+			hashes[num_hashes++] = (struct cas_sha256){ job->buf,
+				cas_chunk_hashed(job->len), job->h.b };
+	}
+	cas_sha256_all(suite, hashes, num_hashes);
 }
 
-static void seal(struct cas_suite *suite, void *arg)
+static void seal(struct cas_suite *suite, void *arg, size_t num)
 {
-	struct seal_job *job = arg;
+	struct cas_sha256 hashes[GROUP_MAX];
+	struct seal_job *jobs = arg;
+	size_t num_hashes = 0;
 
-	if (!job->is_known)
-		cas_chunk_seal(suite, job->buf, job->len, job->key, job->buf, &job->id);
+	for (size_t i = 0; i < num; i++) {
+		struct seal_job *job = &jobs[i];
+
+		if (job->is_known)
+			continue;
+		cas_chunk_seal(suite, job->buf, job->len, job->key, job->buf, NULL);
+		hashes[num_hashes++] = (struct cas_sha256){ job->buf, job->len, job->id.b };
+	}
+	cas_sha256_all(suite, hashes, num_hashes);
 }
 
 /* Until nobody need take any more; true: did the last of all. */
@@ -52,9 +73,11 @@ static bool take_jobs(struct seal_work *work, struct cas_suite *suite)
 	bool was_last = false;
 	size_t i;
 
-	while ((i = atomic_fetch_add(&work->taken, 1)) < work->num) {
-		work->fn(suite, work->jobs + i * work->size);
-		was_last = atomic_fetch_add(&work->done, 1) + 1 == work->num;
+	while ((i = atomic_fetch_add(&work->taken, work->group)) < work->num) {
+		size_t num = work->num - i < work->group ? work->num - i : work->group;
+
+		work->fn(suite, work->jobs + i * work->size, num);
+		was_last = atomic_fetch_add(&work->done, num) + num == work->num;
 	}
 	return was_last;
 }
@@ -73,6 +96,24 @@ static void unqueue(struct sealers *sealers, struct seal_work *work)
 	work->is_queued = false;
 }
 
+/* Joins in what is queued first, with the lock held, which is let go meanwhile. */
+static void help(struct sealers *sealers, struct cas_suite *suite)
+{
+	struct seal_work *work = sealers->first;
+	bool tell;
+
+	work->users++;
+	pthread_mutex_unlock(&sealers->lock);
+	tell = take_jobs(work, suite) && work->is_told;
+	pthread_mutex_lock(&sealers->lock);
+	unqueue(sealers, work);
+	/* The owner may reuse it from here on. */
+	if (--work->users == 0)
+		pthread_cond_broadcast(&sealers->left);
+	if (tell)
+		sealers->signal(sealers->arg);
+}
+
 static void *helper_main(void *arg)
 {
 	struct helper *helper = arg;
@@ -80,26 +121,13 @@ static void *helper_main(void *arg)
 
 	pthread_mutex_lock(&sealers->lock);
 	for (;;) {
-		struct seal_work *work;
-		bool tell;
-
 		while (!sealers->stop && sealers->first == NULL)
 			pthread_cond_wait(&sealers->wake, &sealers->lock);
 		if (sealers->stop)
 			break;
-		work = sealers->first;
-		work->users++;
 		atomic_fetch_add(&sealers->num_busy, 1);
-		pthread_mutex_unlock(&sealers->lock);
-		tell = take_jobs(work, helper->suite) && work->is_told;
-		pthread_mutex_lock(&sealers->lock);
+		help(sealers, helper->suite);
 		atomic_fetch_sub(&sealers->num_busy, 1);
-		unqueue(sealers, work);
-		/* The owner may reuse it from here on. */
-		if (--work->users == 0)
-			pthread_cond_broadcast(&sealers->left);
-		if (tell)
-			sealers->signal(sealers->arg);
 	}
 	pthread_mutex_unlock(&sealers->lock);
 	return NULL;
@@ -168,12 +196,24 @@ bool sealers_are_busy(const struct sealers *sealers)
 	return atomic_load(&sealers->num_busy) == sealers->num_helpers;
 }
 
-static void set_up(struct seal_work *work, enum seal_step step, struct seal_job *jobs, size_t num)
+/* Jobs that are hashed together (cas/sha256.h), a share for every thread. */
+static size_t group_of(const struct sealers *sealers, size_t num)
+{
+	size_t threads = sealers->num_helpers + 1, share = (num + threads - 1) / threads;
+
+	if (!cas_sha256_has_lanes() || share < 1)
+		return 1;
+	return share < GROUP_MAX ? share : GROUP_MAX;
+}
+
+static void set_up(const struct sealers *sealers, struct seal_work *work, enum seal_step step,
+	struct seal_job *jobs, size_t num)
 {
 	*work = (struct seal_work){ .fn = step == SEAL_PREPARE ? prepare : seal,
 		.jobs = (uint8_t *)jobs,
 		.size = sizeof(*jobs),
 		.num = num,
+		.group = group_of(sealers, num),
 		.is_told = true };
 }
 
@@ -195,13 +235,13 @@ static void enqueue(struct sealers *sealers, struct seal_work *work)
 void sealers_start(struct sealers *sealers, struct seal_work *work, enum seal_step step,
 	struct seal_job *jobs, size_t num)
 {
-	set_up(work, step, jobs, num);
+	set_up(sealers, work, step, jobs, num);
 	enqueue(sealers, work);
 }
 
 void sealers_start_one(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *job)
 {
-	*work = (struct seal_work){ .fn = fn, .jobs = job, .num = 1 };
+	*work = (struct seal_work){ .fn = fn, .jobs = job, .num = 1, .group = 1 };
 	enqueue(sealers, work);
 }
 
@@ -215,8 +255,12 @@ void sealers_finish(struct sealers *sealers, struct seal_work *work)
 	(void)take_jobs(work, sealers->suite);
 	pthread_mutex_lock(&sealers->lock);
 	unqueue(sealers, work);
+	/* Who waits for one chunk will want the next. Other work may be long. */
 	while (work->users > 0)
-		pthread_cond_wait(&sealers->left, &sealers->lock);
+		if (sealers->first != NULL && sealers->first->fn == work->fn)
+			help(sealers, sealers->suite);
+		else
+			pthread_cond_wait(&sealers->left, &sealers->lock);
 	pthread_mutex_unlock(&sealers->lock);
 }
 
@@ -238,7 +282,7 @@ static int run(struct sealers *sealers, enum seal_step step, struct seal_job *jo
 	if (num > 1 && bytes > ALONE_BYTES)
 		sealers_start(sealers, &work, step, jobs, num);
 	else
-		set_up(&work, step, jobs, num);
+		set_up(sealers, &work, step, jobs, num);
 	sealers_finish(sealers, &work);
 	return seal_jobs_error(jobs, num);
 }

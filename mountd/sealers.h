@@ -12,7 +12,8 @@
  *
  *	sealers_start(sealers, &work, step, jobs, num);
  *	seal_work_is_done(&work)            now and then; sealers_new is given a signal
- *	sealers_finish(sealers, &work);     does what is left, and waits for the helpers
+ *	sealers_finish(sealers, &work);     does what is left; until the helpers are done with
+ *	                                    theirs, it helps with more of the same kind
  *
  * work and jobs stay where they are until sealers_finish returned. One thread calls all of this.
  */
@@ -49,13 +50,15 @@ enum seal_step {
 	SEAL_SEAL,
 };
 
-typedef void seal_fn(struct cas_suite *suite, void *job);
+/* num jobs that follow each other in memory. */
+typedef void seal_fn(struct cas_suite *suite, void *jobs, size_t num);
 
 struct seal_work {
 	struct seal_work *next; /* in the queue of the helpers */
 	seal_fn *fn;
 	uint8_t *jobs;
 	size_t size, num; /* bytes of a job; jobs */
+	size_t group;	  /* that are done together */
 	atomic_size_t taken, done;
 	unsigned users; /* helpers that look at it, under the lock of the sealers */
 	bool is_queued, is_told;
