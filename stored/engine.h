@@ -135,6 +135,9 @@ int engine_stat_index(struct engine *engine, uint64_t *ret_bytes, uint64_t *ret_
  * manifest (cas/object.h) whose references cannot be read, or no size of an object. */
 int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
 	size_t len, uint8_t ret_id[32]);
+/* Whose id is known: the SHA-256 of sealed, which is private memory. */
+int engine_put_hashed(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
+	size_t len, const uint8_t id[32]);
 /* Of the sealed bytes. -ENOENT. */
 int engine_locate(struct engine *engine, const uint8_t id[32], struct place *ret);
 /* The id of the object with this tag. -ENOENT. */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define GROUP_MAX                                                                                  \
-	(1u << 20) /* bytes of entries written at a time: still in the cache when they are */
+	(2u << 20) /* bytes of entries written at a time: still in the cache when they are */
 #define ROOM_EVERY (4u << 20) /* bytes between two looks at the free space */
 #define TRIES_MAX  4
 
@@ -36,23 +36,33 @@ static int copy_entry(struct stored *stored, const void *data, uint32_t len)
 	return 0;
 }
 
+static int take_object(struct stored *stored, const uint8_t *data, uint32_t len,
+	const struct staged_object *object)
+{
+	uint8_t tag[INTAKE_TAG_SIZE], id[32];
+
+	if (object)
+		return engine_put_hashed(stored->engine, object->entry,
+			object->entry + INTAKE_TAG_SIZE, object->len - INTAKE_TAG_SIZE, object->id);
+	memcpy(tag, data, sizeof(tag));
+	return engine_put_object(
+		stored->engine, tag, data + INTAKE_TAG_SIZE, len - INTAKE_TAG_SIZE, id);
+}
+
 static int take_entry(struct store_server *mount, struct volume *vol, uint32_t type,
 	const void *data, uint32_t len, uint64_t end)
 {
 	struct stored *stored = mount->stored;
 	struct engine_changes changes = { 0 };
 	struct volume_info info;
-	uint8_t tag[INTAKE_TAG_SIZE], id[32];
 	int r;
 
 	switch ((enum intake_type)type) {
 	case INTAKE_OBJECT:
 		if (len <= INTAKE_TAG_SIZE || len - INTAKE_TAG_SIZE > INTAKE_OBJECT_MAX)
 			return -EBADMSG;
-		memcpy(tag, data, sizeof(tag));
 		stored->counters.objects++;
-		return engine_put_object(stored->engine, tag,
-			(const uint8_t *)data + INTAKE_TAG_SIZE, len - INTAKE_TAG_SIZE, id);
+		return take_object(stored, data, len, staged_find(&stored->staged, mount->taken));
 	case INTAKE_BATCH:
 		if (len > INTAKE_BATCH_MAX)
 			return -EBADMSG;
@@ -77,13 +87,17 @@ static int take_group(struct store_server *mount, struct volume *vol)
 {
 	uint64_t start = mount->taken, end;
 	const void *data;
+	struct staged *staged = &mount->stored->staged;
 	uint32_t type, len;
 	int r;
 
+	staged_drop(staged);
 	for (;;) {
 		r = ipc_ring_peek_at(mount->ring, mount->taken, &end, &type, &data, &len);
 		if (r <= 0)
 			return r;
+		if (type == INTAKE_OBJECT && !staged_find(staged, mount->taken))
+			staged_fill(staged, mount->ring, mount->taken, start + GROUP_MAX);
 		r = take_entry(mount, vol, type, data, len, end);
 		if (r < 0)
 			return r;

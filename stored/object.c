@@ -297,8 +297,9 @@ static bool object_is_sane(const uint8_t *sealed, size_t len)
 	return r == 0 || r == -ENODATA;
 }
 
-int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
-	size_t len, uint8_t ret_id[32])
+/* id: of sealed; NULL: not known yet. */
+static int put(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed, size_t len,
+	const uint8_t *id, uint8_t ret_id[32])
 {
 	struct arenas *a = &engine->arenas;
 	struct place place;
@@ -322,7 +323,11 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 	memcpy(p + 64, sealed, len);
 	is_leaf = !is_manifest(p + 64, len);
 	memcpy(p + 32, tag && is_leaf ? tag : zero_tag, 32);
-	r = object_is_sane(p + 64, len) ? digest_of(engine->digest, p + 64, len, p) : -EBADMSG;
+	r = object_is_sane(p + 64, len) ? 0 : -EBADMSG;
+	if (r == 0 && id)
+		memcpy(p, id, 32);
+	else if (r == 0)
+		r = digest_of(engine->digest, p + 64, len, p);
 	if (r < 0) {
 		arenas_cancel(a);
 		return r;
@@ -348,6 +353,20 @@ int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_
 	if (r == 0)
 		gc_note_object(engine, ret_id, is_leaf);
 	return r;
+}
+
+int engine_put_object(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
+	size_t len, uint8_t ret_id[32])
+{
+	return put(engine, tag, sealed, len, NULL, ret_id);
+}
+
+int engine_put_hashed(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed,
+	size_t len, const uint8_t id[32])
+{
+	uint8_t same[32];
+
+	return put(engine, tag, sealed, len, id, same);
 }
 
 int engine_locate(struct engine *engine, const uint8_t id[32], struct place *ret)

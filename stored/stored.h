@@ -18,6 +18,7 @@
 #include "ipc/ring.h"
 #include "ipc/work.gen.h"
 #include "stored/engine.h"
+#include "stored/staged.h"
 
 #include <ev.h>
 
@@ -138,7 +139,8 @@ struct stored {
 	uint64_t flush_token; /* of the last store_flush: they rise */
 	uint8_t *entry;	      /* private copy of the ring entry at hand */
 	size_t entry_cap;
-	uint64_t grown; /* bytes taken since the disk was last asked for room */
+	struct staged staged; /* objects of the ring at hand */
+	uint64_t grown;	      /* bytes taken since the disk was last asked for room */
 	uint8_t page[STORED_PAGE_MAX];
 	struct {
 		uint64_t objects, batches, syncs, fdatasyncs, reads, pulls, serves, fetches, broken;
