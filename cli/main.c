@@ -150,6 +150,10 @@ static int run(struct cli *cli, int argc, char **argv, char **words)
 		return cli_help(commands, NUM_COMMANDS, num_words, words + skip);
 	}
 	data_dir = cli->data_dir ? absolute(cli->data_dir) : default_data_dir();
+	if (!data_dir && cli->data_dir)
+		return cli_error("data directory: %s: the directory in which you are is gone: cd "
+				 "to another one",
+			cli->data_dir);
 	if (!data_dir)
 		return cli_error("data directory: no home directory is known: give -data-dir=PATH");
 	cli->data_dir = data_dir;

@@ -3,6 +3,7 @@
  * never reads it (R1).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@ int cli_sharing_add(struct cli *cli)
 	struct ctl_sharing_add_reply reply;
 	int r;
 
-	if (isatty(STDIN_FILENO)) {
+	if (isatty(STDIN_FILENO) || fcntl(STDIN_FILENO, F_GETFD) < 0) {
 		cli_error("sharing add: the secret is read from standard input, 32 bytes: "
 			  "`bazil sharing add %s <FILE`",
 			cli->argv[0]);

@@ -335,6 +335,9 @@ const char *keyfile_advice(int err)
 	case ENOSPC:
 	case EDQUOT:
 		return "the disk is full: nothing was changed, make room and try again";
+	case EACCES:
+		return "keys/ cannot be written: it must belong to you: run `chmod 700` on it; "
+		       "nothing was changed";
 	case EROFS:
 		return "the data directory is read-only: nothing was changed";
 	default:

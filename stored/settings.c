@@ -1,6 +1,7 @@
 #include "stored/settings.h"
 
 #include "stored/change.h"
+#include "stored/location.h"
 #include "stored/rows.h"
 
 #include <errno.h>
@@ -470,18 +471,17 @@ int settings_peer_remove(struct engine *engine, const char *name)
 int settings_peer_location(struct engine *engine, const char *name, const char *address)
 {
 	struct settings_peer peer;
-	size_t i;
 	int r;
 
 	r = peer_find(engine, name, &peer);
 	if (r < 0)
 		return r;
-	for (i = 0; address[i]; i++)
-		if (address[i] <= ' ' || address[i] > '~')
-			break;
-	if (address[i] || i > SETTINGS_ADDRESS_MAX)
-		return engine_fail(
-			engine, -EINVAL, "address: not one; write host:port, [v6]:port or a name");
+	/* Empty: where it is, is forgotten. */
+	if (strlen(address) > SETTINGS_ADDRESS_MAX || (*address && !location_is_valid(address)))
+		return engine_fail(engine, -EINVAL,
+			"%.80s: not an address: write HOST:PORT or [V6]:PORT, with a port of 1 to "
+			"65535",
+			address);
 	snprintf(peer.address, sizeof(peer.address), "%s", address);
 	return peer_put(engine, &peer);
 }
@@ -594,6 +594,19 @@ static int storage_normal(
 	return 0;
 }
 
+/* A stranger is never connected to, so nothing would ever be fetched from there. */
+static int check_storage_peer(struct engine *engine, const char *storage)
+{
+	struct settings_peer peer;
+	uint8_t key[32];
+
+	if (!settings_storage_key(storage, key) || settings_peer_get(engine, key, &peer) == 0)
+		return 0;
+	return engine_fail(engine, -EINVAL,
+		"storage %s: this node knows no such peer: introduce it by `bazil peer add` first",
+		storage);
+}
+
 int settings_storage_add(
 	struct engine *engine, const char *volume, const char *storage, const char *sharing)
 {
@@ -609,6 +622,8 @@ int settings_storage_add(
 	if (!*sharing)
 		sharing = vol->sharing;
 	r = storage_normal(engine, storage, name);
+	if (r == 0)
+		r = check_storage_peer(engine, name);
 	if (r == 0)
 		r = check_name(engine, "sharing key", sharing);
 	if (r == 0)

@@ -241,7 +241,13 @@ static void start_process(struct child *c)
 	if (r == 0)
 		return;
 	snprintf(how, sizeof(how), "could not be run: %s", strerror(-r));
-	if (s->starting && (r == -ENOENT || r == -EACCES))
+	if (s->starting && c->role->dir &&
+		faccessat(s->dir.fd, c->role->dir, R_OK | X_OK, AT_EACCESS) < 0)
+		supervisor_fail(s,
+			"data directory: %s/%s: %s: it must be there, belong to you and be open to "
+			"you: `chmod 700` it",
+			s->dir.path, c->role->dir, strerror(errno));
+	else if (s->starting && (r == -ENOENT || r == -EACCES))
 		supervisor_fail(s, "%s/bazil-%s: %s: is bazil installed completely?", s->libexec,
 			c->role->name, strerror(-r));
 	forget_process(c);

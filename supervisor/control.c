@@ -53,7 +53,9 @@ static void unhold(struct held *h)
 
 static void fail_away(struct ipc_call *call, const struct child *c)
 {
-	if (c->to_begin > 0 && c->state == CHILD_BEGINNING)
+	if (c->supervisor->failed)
+		ipc_call_fail(call, -EIO, "%s", supervisor_last_error());
+	else if (c->to_begin > 0 && c->state == CHILD_BEGINNING)
 		ipc_call_fail(call, -EAGAIN,
 			"server: %s is reading what is stored, %u %% so far: try again soon",
 			c->role->name, (unsigned)(c->begun * 100 / c->to_begin));
@@ -160,6 +162,10 @@ static void relay(void *self, struct ipc_call *call, uint16_t type)
 	}
 	if (s->upgrading) {
 		ipc_call_fail(call, -EAGAIN, "server: it is being upgraded: try again");
+		return;
+	}
+	if (s->failed) {
+		ipc_call_fail(call, -EIO, "%s", supervisor_last_error());
 		return;
 	}
 	if (s->once && !ctl_offline(type)) {

@@ -86,6 +86,8 @@ static int take_lock(struct datadir *d, bool wait)
 		text = read_lock(d);
 		supervisor_error("server: already running as pid %ld on this data directory: %s",
 			text ? strtol(text, NULL, 10) : 0L, d->path);
+		/* What is in it is the other server's. */
+		close(TAKE_FD(d->lock));
 		return -EBUSY;
 	}
 	text = read_lock(d);
@@ -214,7 +216,12 @@ int datadir_create(struct datadir *d, const char *path)
 	snprintf(clean, sizeof(clean), "%.*s", (int)len, path);
 	r = make_path(d, clean);
 	if (r < 0) {
-		explain_open(clean, -r);
+		if (r == -ENOENT)
+			supervisor_error("data directory: %s: no directory can be made there: "
+					 "choose another place",
+				clean);
+		else
+			explain_open(clean, -r);
 		unmake_path(d, clean);
 		return r;
 	}
@@ -273,15 +280,16 @@ void datadir_write_lock(struct datadir *d, const struct mount *mounts)
 	n = snprintf(text, LOCK_BYTES, "%d\n", getpid());
 	for (const struct mount *m = mounts; m && n + 4 * PATH_MAX < LOCK_BYTES; m = m->next)
 		n += escape(text + n, LOCK_BYTES - n, m->path);
-	/* Only a hint for whoever comes next: a full disk must not keep anybody from mounting. */
-	if (ftruncate(d->lock, 0) < 0 || pwrite(d->lock, text, n, 0) < 0)
+	/* Only a hint for whoever comes next: a full disk must not keep anybody from mounting. The
+	 * room that it has is used again, so that it can be written on a full disk too. */
+	if (pwrite(d->lock, text, n, 0) < 0 || ftruncate(d->lock, (off_t)n) < 0)
 		log_warn("lock: %s", strerror(errno));
 }
 
 void datadir_close(struct datadir *d)
 {
 	if (d->lock >= 0) {
-		if (ftruncate(d->lock, 0) < 0) {
+		if (pwrite(d->lock, "0\n", 2, 0) < 0 || ftruncate(d->lock, 2) < 0) {
 			/* Then the next server finds a pid that is not there. */
 		}
 		close(TAKE_FD(d->lock));

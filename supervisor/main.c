@@ -44,30 +44,41 @@ struct options {
 	uint64_t arena_size;
 };
 
+static char last_error[LOG_TEXT_MAX + 1];
+static bool is_asked; /* somebody waits for the error on the socket, and prints it */
+
+static void tell(const char *fmt, va_list ap)
+{
+	vsnprintf(last_error, sizeof(last_error), fmt, ap);
+	if (!is_asked)
+		log_error("%s", last_error);
+}
+
+const char *supervisor_last_error(void)
+{
+	return last_error;
+}
+
 int supervisor_error(const char *fmt, ...)
 {
-	char text[LOG_TEXT_MAX + 1];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	tell(fmt, ap);
 	va_end(ap);
-	log_error("%s", text);
 	return -1;
 }
 
 void supervisor_fail(struct supervisor *s, const char *fmt, ...)
 {
-	char text[LOG_TEXT_MAX + 1];
 	va_list ap;
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
 	/* The first reason is the one; what follows from it would only hide it. */
 	if (s->failed)
 		return;
-	log_error("%s", text);
+	va_start(ap, fmt);
+	tell(fmt, ap);
+	va_end(ap);
 	if (s->starting)
 		s->failed = true;
 }
@@ -249,17 +260,21 @@ static int create(struct supervisor *s, const struct options *o)
 	return done ? 0 : 1;
 }
 
+/* Whoever asks waits on the socket: what fails is the answer to the request, whenever that comes.
+ */
 static int once(struct supervisor *s, const struct options *o)
 {
-	/* Whoever asks waits on the socket: an error goes there, not only to stderr. */
-	if (datadir_open(&s->dir, o->data_dir, true) < 0)
-		return 1;
-	s->once = true;
-	datadir_write_lock(&s->dir, NULL);
+	s->once = is_asked = true;
 	if (control_adopt(s, CLIENT_FD) < 0)
 		return 1;
-	while (!s->stopping && !s->failed)
+	s->failed = datadir_open(&s->dir, o->data_dir, true) < 0;
+	if (!s->failed)
+		datadir_write_lock(&s->dir, NULL);
+	while (!s->stopping) {
 		ev_run(s->loop, EVRUN_ONCE);
+		for (int i = 0; s->failed && i < NUM_ROLES; i++)
+			control_fail_held(&s->children[i]);
+	}
 	shutdown_all(s);
 	return 0;
 }

@@ -49,7 +49,7 @@ struct supervisor {
 	struct rebuild rebuild;		 /* rebuild.h */
 	bool once;			 /* serves one client without a network or mounts */
 	bool starting;			 /* the first start: who cannot begin now ends the server */
-	bool failed;			 /* and said why */
+	bool failed;			 /* and said why: supervisor_last_error() */
 	bool stopping;			 /* nothing new is begun */
 	char **argv;			 /* of main() */
 	bool upgrade_wanted, upgrading;	 /* upgrade.h */
@@ -63,8 +63,9 @@ struct supervisor {
  */
 bool supervisor_wait(struct supervisor *s, bool (*is_so)(void *arg), void *arg, double seconds);
 
-/* One line "bazil: ..." for a person. */
+/* One line "bazil: ..." for a person; with --once it is kept for the client, who prints it. */
 __attribute__((format(printf, 1, 2))) int supervisor_error(const char *fmt, ...);
+const char *supervisor_last_error(void);
 
 /* As supervisor_error(), and the first start is given up. Later it only says so. */
 __attribute__((format(printf, 2, 3))) void supervisor_fail(

@@ -215,7 +215,10 @@ void peer_unreachable(struct ipc_call *call, const char *name, int err, const ch
 			"HOST:PORT`",
 			name, why, name);
 	else
-		ipc_call_fail(call, err, "peer %s: cannot be reached: %s", name, why);
+		ipc_call_fail(call, err,
+			"peer %s: cannot be reached: %s: is its server running, and is the "
+			"location of `bazil peer list` right?",
+			name, why);
 }
 
 /* ---- time ---- */

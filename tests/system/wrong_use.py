@@ -38,6 +38,10 @@ def create(node):
     node.bazil("create")
     check(oct(os.stat(node.data_dir).st_mode & 0o777) == "0o700", "the data directory is open to others")
     node.fails("create")
+    node.fails("-data-dir=/proc/nothing", "create", says="another place")
+    node.sh("mkdir gone")
+    r = node.command(["bash", "-c", "cd gone && rmdir ../gone && bazil -data-dir=x volume list"])
+    check(r.returncode == 1 and "is gone" in r.stderr, f"a working directory that is gone: {r.stderr}")
     node.fails("server", "ping", says=["not running", "bazil server run"])
     check(len(node.bazil("debug", "pubkey").strip()) == 64, "pubkey without a server")
     check(node.bazil("sharing", "list").startswith("default "), "no default sharing key")
@@ -50,6 +54,8 @@ def secrets(node):
         if status:
             check("32" in r.stderr and len(r.stderr.splitlines()) == 1, f"a key of {size} bytes: {r.stderr}")
     check("key33" not in node.bazil("sharing", "list"), "a bad key was added")
+    r = node.command(["bash", "-c", "bazil sharing add closed <&-"])
+    check(r.returncode == 2 and "32 bytes" in r.stderr, f"a closed standard input: {r.returncode} {r.stderr}")
     r = node.command([node.bench.bin + "/bazil", "sharing", "add", "key32"], input="z" * 32)
     check(r.returncode == 1 and "key32" in r.stderr, f"a second key of one name: {r.stderr}")
     for name in ("", "a/b", "x" * 65, "new\nline", "../up"):
@@ -71,6 +77,8 @@ def volumes(node):
     node.fails("volume", "remove", "v", says="-force")
     node.fails("volume", "storage", "add", "v", "ftp:nowhere", says="ftp:nowhere")
     node.fails("volume", "storage", "add", "v", "peerkey:1234", says="peerkey")
+    node.fails("volume", "storage", "add", "v", "peerkey:" + "ab" * 32, says="bazil peer add")
+    node.fails("volume", "storage", "add", "v", "peerkey:" + node.bazil("pubkey").strip(), says="bazil peer add")
 
 
 def peers(node):
@@ -82,7 +90,8 @@ def peers(node):
     node.fails("peer", "add", "ab" * 32)
     node.fails("peer", "add", "-name=friend", "cd" * 32, says="friend")
     node.fails("peer", "location", "set", "nobody", "127.0.0.1:1", says="nobody")
-    node.fails("peer", "location", "set", "friend", "no port here:x")
+    for address in ("no port here:x", "host:x", "host:0", "host:99999", ":34211", "[::1"):
+        node.fails("peer", "location", "set", "friend", address, says="HOST:PORT")
     node.fails("peer", "volume", "allow", "friend", "nov", says="nov")
     node.fails("peer", "storage", "allow", "friend", "elsewhere", says="local")
     check("friend" in node.bazil("peer", "list"), "the peer is not listed")
@@ -140,7 +149,8 @@ def pinned(node):
 
 def servers(node, other):
     # A second server on the same data directory.
-    node.fails("server", "run", says=["already", str(node.status()["pid"])])
+    for _ in range(2):  # the first one leaves what the lock says alone
+        node.fails("server", "run", says=["already", str(node.status()["pid"])])
     node.bazil("server", "ping")
     # A port that is taken is an error when it was asked for, and avoided when not.
     other.bazil("create")
@@ -217,6 +227,40 @@ def without_programs(bench):
         check(len([x for x in r.stderr.splitlines() if x.startswith("bazil: ")]) == 1, f"{hidden} hidden: {r.stderr}")
 
 
+def one_line(node, *argv, says):
+    err = node.fails(*argv, says=says)
+    check(len(err.splitlines()) == 1, f"{argv}: more than one line: {err}")
+
+
+def bad_data_dir(node):
+    """What cannot be opened is told in one line, by the commands that need no server too."""
+    node.bazil("create")
+    for folder in ("keys", "store"):
+        os.chmod(f"{node.data_dir}/{folder}", 0)
+        if node.user.uid != 0:
+            one_line(node, "server", "run", says=[folder, "chmod"])
+        os.chmod(f"{node.data_dir}/{folder}", 0o700)
+    os.rename(node.data_dir + "/keys/keyring", node.home + "/keyring")
+    one_line(node, "server", "run", says=["keyring", "backup"])
+    one_line(node, "pubkey", says=["keyring", "backup"])
+    os.rename(node.home + "/keyring", node.data_dir + "/keys/keyring")
+    with open(node.data_dir + "/store/format", "w", encoding="ascii") as f:
+        f.write("something else\n")
+    one_line(node, "server", "run", says=["format", "backup"])
+    one_line(node, "volume", "list", says=["format", "backup"])
+
+
+def read_only_data_dir(bench):
+    node = bench.node("readonly")
+    node.bazil("create")
+    inner = "bazil server run; echo $?; bazil pubkey; echo $?; bazil volume create v; echo $?; bazil -data-dir=$PWD/other create; echo $?"
+    bind = f"mount --bind {node.home} {node.home} && mount -o remount,ro,bind {node.home} && cd {node.home}"
+    r = subprocess.run(["unshare", "-m", "bash", "-c", bind + " && exec \"$@\"", "-", *node.prefix(), "bash", "-c", inner],
+                       env=node.environment(), capture_output=True, text=True, timeout=60)
+    lines = r.stderr.splitlines()
+    check(r.stdout == "1\n" * 4 and len(lines) == 4 and all("read-only" in x for x in lines), f"read-only: {r.stdout}{r.stderr}")
+
+
 def full_disk(bench):
     """A data directory on a full file system of 64 MiB: ENOSPC for writers, nothing acknowledged lost, delete works."""
     node = bench.node("small")
@@ -258,7 +302,9 @@ def test(bench):
     no_network(node)
     two_nodes(bench, bench.node("white"), node)
     node.stop()
+    bad_data_dir(bench.node("bad"))
     if os.getuid() == 0:
+        read_only_data_dir(bench)
         without_programs(bench)
         full_disk(bench)
 

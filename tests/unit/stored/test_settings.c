@@ -120,12 +120,54 @@ static void settings__what_is_removed_is_gone_with_its_rights(void **state)
 	rig_free(&rig);
 }
 
+static void settings__a_location_is_one_that_can_be_dialed(void **state)
+{
+	static const char *const good[] = { "host", "host:1", "host:65535", "192.0.2.1:34211",
+		"2001:db8::1", "[2001:db8::1]", "[::1]:34211" };
+	static const char *const bad[] = { ":34211", "host:", "host:0", "host:65536",
+		"host:99999999999", "host:12x", "a host:1", "[]:1", "[::1", "[::1]x", "[::1]:0",
+		"host:1\n" };
+	struct settings_peer peer;
+	struct rig rig = { 0 };
+	uint8_t key[32];
+
+	rig_new(&rig);
+	memset(key, 0xaa, 32);
+	assert_int_equal(settings_peer_add(rig.engine, KEY_A, "a"), 0);
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		assert_int_equal(settings_peer_location(rig.engine, "a", good[i]), 0);
+		assert_int_equal(settings_peer_get(rig.engine, key, &peer), 0);
+		assert_string_equal(peer.address, good[i]);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		assert_int_equal(settings_peer_location(rig.engine, "a", bad[i]), -EINVAL);
+	assert_int_equal(settings_peer_get(rig.engine, key, &peer), 0);
+	assert_string_equal(peer.address, good[6]);
+	assert_int_equal(settings_peer_location(rig.engine, "a", ""), 0);
+	rig_free(&rig);
+}
+
+static void settings__a_stranger_is_no_storage(void **state)
+{
+	struct rig rig = { 0 };
+
+	rig_new(&rig);
+	assert_int_equal(settings_storage_add(rig.engine, "v", "peerkey:" KEY_A, ""), -EINVAL);
+	assert_int_equal(settings_peer_add(rig.engine, KEY_A, ""), 0);
+	assert_int_equal(settings_storage_add(rig.engine, "v", "peerkey:" KEY_A, ""), 0);
+	assert_int_equal(settings_peer_remove(rig.engine, KEY_A), 0);
+	assert_int_equal(settings_storage_remove(rig.engine, "v", "peerkey:" KEY_A), 0);
+	rig_free(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(settings__names_are_checked),
 		cmocka_unit_test(settings__survive_a_kill_and_a_rebuild),
 		cmocka_unit_test(settings__what_is_removed_is_gone_with_its_rights),
+		cmocka_unit_test(settings__a_location_is_one_that_can_be_dialed),
+		cmocka_unit_test(settings__a_stranger_is_no_storage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
