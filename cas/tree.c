@@ -4,8 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * Entries of a node before it is split; one with more comes from a store that filled them to
+ * CAS_NODE_FANOUT. A file that is written as a stream is flushed every 4 MiB, which is about 64
+ * chunks, and each flush writes the last path anew: with nodes of 256 those were most of what the
+ * nodes of such a file took.
+ */
+#define FILL	 64
 /* Changed neighbours are joined when both fit into this many entries: room is left to insert. */
-#define JOIN_MAX (CAS_NODE_FANOUT * 3 / 4)
+#define JOIN_MAX (FILL * 3 / 4)
 
 /* Where a node hangs: in its parent, or as the tree's root. node NULL: not in memory, only stored.
  */
@@ -357,15 +364,15 @@ static void slot_split(
 }
 
 /*
- * Inserts at a boundary; between two children the left one takes it, so that appending fills it.
- * True: the node became too long and *ret_right must be put after it. At the end of the file
- * (is_last) a full node is left full: halves would waste the room of all but the last leaf.
+ * Inserts at a boundary; between two children the left one takes it, so that who writes on fills
+ * it. True: the node became too long and *ret_right must be put after it. A full node that
+ * something is put behind is left full: halves would waste the room of all nodes of a file that is
+ * written, or written over, from its start to its end.
  */
 static bool slot_insert(struct cas_tree *tree, struct slot *slot, uint64_t offset,
-	const struct cas_extent *extent, bool is_last, struct slot *ret_right)
+	const struct cas_extent *extent, struct slot *ret_right)
 {
 	struct node *node = slot->node;
-	bool at_end = offset == slot->len;
 	uint32_t i;
 
 	node_touch(tree, node);
@@ -377,14 +384,12 @@ static bool slot_insert(struct cas_tree *tree, struct slot *slot, uint64_t offse
 
 		for (i = 0; offset > node->kids[i].len; i++)
 			offset -= node->kids[i].len;
-		if (slot_insert(tree, &node->kids[i], offset, extent,
-			    is_last && i + 1 == node->count, &right))
+		if (slot_insert(tree, &node->kids[i], offset, extent, &right))
 			insert_kid(node, ++i, &right);
 	}
-	if (node->count <= CAS_NODE_FANOUT)
+	if (node->count <= FILL)
 		return false;
-	slot_split(tree, slot,
-		is_last && at_end && i == CAS_NODE_FANOUT ? CAS_NODE_FANOUT : CAS_NODE_FANOUT / 2,
+	slot_split(tree, slot, i == FILL && node->count == FILL + 1 ? FILL : node->count / 2,
 		ret_right);
 	return true;
 }
@@ -399,7 +404,7 @@ static void tree_insert(struct cas_tree *tree, uint64_t offset, const struct cas
 		tree->root = (struct slot){ .node = node_new(tree, 0, 1) };
 		tree->level = 0;
 	}
-	if (!slot_insert(tree, &tree->root, offset, extent, true, &right))
+	if (!slot_insert(tree, &tree->root, offset, extent, &right))
 		return;
 	root = node_new(tree, ++tree->level, 2);
 	root->count = 2;
@@ -576,7 +581,7 @@ static void tree_settle(struct cas_tree *tree, uint64_t from, uint64_t to)
 static bool has_room(const struct cas_tree *tree, size_t num)
 {
 	return tree->level < CAS_NODE_LEVEL_MAX || !tree->root.node ||
-	       (num < CAS_NODE_FANOUT && tree->root.node->count + num + 2 <= CAS_NODE_FANOUT);
+	       (num < FILL && tree->root.node->count + num + 2 <= FILL);
 }
 
 /* The edit proper: [offset, end) goes, extents come. A gap before offset was inserted already. */

@@ -17,13 +17,13 @@
  * error of load() is passed on the same way; a node that is malformed, or does not have the level
  * and length that its parent says, is -EBADMSG.
  *
- * Shape: leaves are filled to 256 entries by appending; a full leaf or node that something is
- * inserted into is split in halves; small neighbours are joined when both were changed since the
- * last flush. So the shape depends on the sequence of edits and flushes only, never on what
- * happens to be loaded. Offsets and lengths are bytes of the file, at most INT64_MAX (-EFBIG
- * beyond).
+ * Shape: nodes are filled to 64 entries by writing on, though the format allows 256; a full one
+ *that something is inserted into before its end is split in halves; small neighbours are joined
+ *when both were changed since the last flush. So the shape depends on the sequence of edits and
+ *flushes only, never on what happens to be loaded. Offsets and lengths are bytes of the file, at
+ *most INT64_MAX (-EFBIG beyond).
  *
- * Not thread-safe. Allocation of a node (about 20 KiB) that fails aborts the process.
+ * Not thread-safe. Allocation of a node (about 5 KiB) that fails aborts the process.
  */
 #ifndef BAZIL_CAS_TREE_H
 #define BAZIL_CAS_TREE_H

@@ -125,6 +125,18 @@ static int publish_chunks(struct run *run)
 	return 0;
 }
 
+/* The same was written again: then the tree, and with it its nodes, stays as it is. */
+static bool is_there(const struct run *run, struct cas_tree *tree, const struct cas_extent *extents,
+	uint64_t len)
+{
+	struct cas_extent old[RUN_JOBS];
+	size_t num;
+
+	return run->num_known == run->num_jobs &&
+	       cas_tree_slice(tree, run->offset, len, old, RUN_JOBS, &num) == 0 &&
+	       num == run->num_jobs && memcmp(old, extents, num * sizeof(*old)) == 0;
+}
+
 static int put_chunks(struct run *run, struct cas_tree *tree)
 {
 	struct cas_extent extents[RUN_JOBS];
@@ -139,6 +151,8 @@ static int put_chunks(struct run *run, struct cas_tree *tree)
 			.h = job->h };
 		len += job->plain_len;
 	}
+	if (is_there(run, tree, extents, len))
+		return 0;
 	run->filled += len;
 	return cas_tree_replace(tree, run->offset, len, extents, run->num_jobs);
 }
