@@ -41,7 +41,7 @@ int change_begin(struct engine *engine)
 
 	if (engine->is_broken)
 		return -EIO;
-	r = arenas_begin(&engine->arenas);
+	r = engine_begin_frame(engine);
 	if (r == 0 && !arenas_add(&engine->arenas, CHANGE_HEAD_SIZE))
 		r = -ENOMEM;
 	if (r < 0)

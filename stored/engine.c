@@ -365,6 +365,24 @@ int engine_flush(struct engine *engine)
 	return -EIO;
 }
 
+int engine_begin_frame(struct engine *engine)
+{
+	int r = arenas_begin(&engine->arenas);
+
+	if (r == -ENOSPC && engine_use_reserve(engine) == 0)
+		r = arenas_begin(&engine->arenas);
+	return r;
+}
+
+int engine_roll(struct engine *engine)
+{
+	int r = arenas_roll(&engine->arenas);
+
+	if (r == -ENOSPC && engine_use_reserve(engine) == 0)
+		r = arenas_roll(&engine->arenas);
+	return r;
+}
+
 int engine_sync(struct engine *engine)
 {
 	int r;

@@ -153,6 +153,10 @@ void engine_log(struct engine *engine, int level, const char *fmt, ...)
 int engine_fail(struct engine *engine, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* As arenas_begin() and arenas_roll(), at last on the reserve: an arena that follows needs room. */
+int engine_begin_frame(struct engine *engine);
+int engine_roll(struct engine *engine);
+
 /* stored/census.c */
 void engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uint64_t to);
 

@@ -77,7 +77,7 @@ int gc_begin(struct engine *engine, const struct gc_options *options)
 	r = engine_flush(engine);
 	if (r == 0 && options->roll > 0 && !options->is_dry &&
 		arenas_position(a).offset >= options->roll)
-		r = arenas_roll(a);
+		r = engine_roll(engine);
 	if (r < 0)
 		return r;
 	gc = gc_new(engine, options);

@@ -230,7 +230,7 @@ int object_free(struct engine *engine, const struct frame_freed *list, uint32_t 
 		return -E2BIG;
 	if (engine->is_broken)
 		return -EIO;
-	r = arenas_begin(a);
+	r = engine_begin_frame(engine);
 	if (r < 0)
 		return r;
 	p = arenas_add(a, FRAME_FREED_HEAD + (size_t)num * FRAME_FREED_SIZE);
@@ -261,7 +261,7 @@ int object_move(struct engine *engine, const struct sealed_object *object, const
 
 	if (engine->is_broken)
 		return -EIO;
-	r = arenas_begin(a);
+	r = engine_begin_frame(engine);
 	if (r < 0)
 		return r;
 	p = arenas_add(a, FRAME_OBJECT_HEAD + len);
@@ -311,7 +311,7 @@ static int put(struct engine *engine, const uint8_t tag[32], const uint8_t *seal
 		return -EBADMSG;
 	if (engine->is_broken)
 		return -EIO;
-	r = arenas_begin(a);
+	r = engine_begin_frame(engine);
 	if (r < 0)
 		return r;
 	p = arenas_add(a, FRAME_OBJECT_HEAD + len);

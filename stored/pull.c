@@ -87,7 +87,7 @@ int engine_pull_put(struct engine *engine, struct pull *pull, const uint8_t *a, 
 		pull->blobs = blobs;
 		pull->cap_blobs = cap;
 	}
-	r = arenas_begin(&engine->arenas);
+	r = engine_begin_frame(engine);
 	if (r < 0)
 		return r;
 	p = arenas_add(&engine->arenas, a_len + b_len);

@@ -1,5 +1,7 @@
 #include "rig.h"
 
+#include "stored/gc.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -414,6 +416,54 @@ static void reserve__is_for_nobody_who_writes(void **state)
 	rig_free(&rig);
 }
 
+/* A disk without a byte to spare, until the reserve is given up: no arena can be begun. */
+static bool is_full;
+
+static ssize_t full_pwrite(void *ctx, int fd, const void *data, size_t len, uint64_t offset)
+{
+	return is_full && offset == 0 ? -ENOSPC : store_io_file.pwrite(ctx, fd, data, len, offset);
+}
+
+static int full_ftruncate(void *ctx, int fd, uint64_t size)
+{
+	is_full = is_full && size > 0;
+	return store_io_file.ftruncate(ctx, fd, size);
+}
+
+static void reserve__begins_the_next_arena(void **state)
+{
+	struct gc_options options = { .is_final = true, .roll = 1 };
+	struct store_io io = store_io_file;
+	struct volume_info info;
+	struct rig rig = { 0 };
+
+	io.fstatvfs = fake_statvfs;
+	io.pwrite = full_pwrite;
+	io.ftruncate = full_ftruncate;
+	disk_size = UINT64_C(1) << 30;
+	disk_free = disk_size / 2;
+	rig.options.io = &io;
+	rig.options.reserve_size = 4 << 20;
+	rig_new(&rig);
+	rig_file(&rig, TREE_ROOT, "a", NULL);
+	is_full = true;
+	assert_int_equal(gc_begin(rig.engine, &options), 0);
+	gc_end(rig.engine);
+	assert_false(is_full);
+	rig_file(&rig, TREE_ROOT, "b", NULL);
+	/* A second time there is nothing to give: refused, and what was ended is begun later. */
+	is_full = true;
+	assert_int_equal(gc_begin(rig.engine, &options), -ENOSPC);
+	is_full = false;
+	rig_file(&rig, TREE_ROOT, "c", NULL);
+	assert_int_equal(engine_sync(rig.engine), 0);
+	rig_kill(&rig);
+	rig_open(&rig);
+	volume_info(rig.vol, &info);
+	assert_int_equal(info.links, 3);
+	rig_free(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -429,6 +479,7 @@ int main(void)
 		cmocka_unit_test(engine__an_entry_is_taken_once),
 		cmocka_unit_test(engine__malformed_entries_are_refused),
 		cmocka_unit_test(reserve__is_for_nobody_who_writes),
+		cmocka_unit_test(reserve__begins_the_next_arena),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
