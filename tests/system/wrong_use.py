@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Wrong use, as a new user would do it: each gives one clear line, the right status, and leaves no half state."""
+import json
 import os
+import re
 import socket
 import subprocess
 
@@ -26,6 +28,24 @@ def words(node):
     check("volume mount" in node.bazil("help", "volume"), "help volume")
     check("-read-only" in node.bazil("volume", "mount", "--help"), "volume mount --help")
     check(node.bazil("version").startswith("bazil "), "version")
+    found = re.findall(r"^  ([a-z]+(?: [a-z-]+)*) ", node.bazil("help"), re.M)
+    check(len(found) > 40, f"commands in the help: {found}")
+    for command in found:
+        check(f"  {command} " in node.bazil(*command.split(), "--help"), f"{command} --help")
+
+
+def json_output(node):
+    """Whatever prints, prints JSON when it is asked to."""
+    node.bazil("volume", "mount", "v", node.home + "/mnt")
+    node.sh("echo x >mnt/json")
+    node.bazil("snapshot", "create", "v", "snap")
+    for line in ("version", "pubkey", "debug pubkey", "server ping", "server status", "sharing list", "volume list", "volume status v",
+                 "volume retention v", "volume syncs v", "volume storage list v", "snapshot list v", "snapshot diff v snap",
+                 "log mnt/json", "restore -dry-run -snapshot=snap mnt/json", "du mnt", "df", "stat mnt/json", "scrub", "scrub status", "gc",
+                 "gc -dry-run", "store status", "peer list", "store rebuild-index -force"):
+        json.loads(node.bazil(*line.split(), "-json"))
+    node.bazil("snapshot", "remove", "v", "snap")
+    node.bazil("volume", "unmount", "v")
 
 
 def create(node):
@@ -296,6 +316,7 @@ def test(bench):
     volumes(node)
     peers(node)
     mounts(node)
+    json_output(node)
     if os.getuid() == 0:
         pinned(node)
     servers(node, other)
