@@ -59,6 +59,9 @@ static void fail_away(struct ipc_call *call, const struct child *c)
 		ipc_call_fail(call, -EAGAIN,
 			"server: %s is reading what is stored, %u %% so far: try again soon",
 			c->role->name, (unsigned)(c->begun * 100 / c->to_begin));
+	else if (c->state == CHILD_RUNNING)
+		ipc_call_fail(call, -EAGAIN,
+			"server: the addresses of peers are being read: try again soon");
 	else
 		ipc_call_fail(call, -EAGAIN,
 			"server: %s does not run at the moment (%s): try again soon", c->role->name,
@@ -190,7 +193,8 @@ static void relay(void *self, struct ipc_call *call, uint16_t type)
 	if (s->once)
 		child_start(c);
 	/* What is sent to a dead process is lost, and nobody knows whether it was done. */
-	if (c->state == CHILD_RUNNING && child_is_alive(c))
+	if (c->state == CHILD_RUNNING && child_is_alive(c) &&
+		!(role->id == ROLE_SYNCD && s->peers_awaited > 0))
 		relay_to(c, call);
 	else
 		hold(c, call);

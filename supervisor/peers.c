@@ -7,9 +7,23 @@
 #include "ipc/chan.h"
 #include "ipc/ctl.gen.h"
 #include "ipc/work.gen.h"
+#include "supervisor/control.h"
 #include "supervisor/supervisor.h"
 #include "worker/log.h"
 #include "worker/scope.h"
+
+static void refreshed(struct supervisor *s)
+{
+	struct child *syncd = &s->children[ROLE_SYNCD];
+
+	if (--s->peers_awaited == 0 && syncd->state == CHILD_RUNNING)
+		control_release_held(syncd);
+}
+
+static void addresses_done(void *arg, int err, const struct work_addresses_reply *reply)
+{
+	refreshed(arg);
+}
 
 static void list_done(void *arg, int err, const struct ctl_peer_list_reply *reply)
 {
@@ -19,11 +33,12 @@ static void list_done(void *arg, int err, const struct ctl_peer_list_reply *repl
 	size_t num = 0;
 
 	/* Whoever is missing asks again when it runs. */
-	if (err || dialer->state != CHILD_RUNNING || !dialer->work)
+	if (!err && dialer->state == CHILD_RUNNING && dialer->work)
+		list = calloc(reply->num_peers + 1, sizeof(*list));
+	if (!list) {
+		refreshed(s);
 		return;
-	list = calloc(reply->num_peers + 1, sizeof(*list));
-	if (!list)
-		return;
+	}
 	for (size_t i = 0; i < reply->num_peers && num < WORK_ADDRESSES_ADDRESSES_MAX; i++) {
 		const struct ctl_peer *p = &reply->peers[i];
 
@@ -32,8 +47,10 @@ static void list_done(void *arg, int err, const struct ctl_peer_list_reply *repl
 		memcpy(list[num].peer, p->key, sizeof(list[num].peer));
 		list[num++].address = p->address;
 	}
-	work_addresses(dialer->work,
-		&(struct work_addresses){ .addresses = list, .num_addresses = num }, NULL, NULL);
+	if (work_addresses(dialer->work,
+		    &(struct work_addresses){ .addresses = list, .num_addresses = num },
+		    addresses_done, s) < 0)
+		refreshed(s);
 }
 
 void peers_refresh(struct supervisor *s)
@@ -43,7 +60,8 @@ void peers_refresh(struct supervisor *s)
 	if (s->once || stored->state != CHILD_RUNNING || !stored->ctl ||
 		s->children[ROLE_DIALER].state != CHILD_RUNNING)
 		return;
-	ctl_peer_list(stored->ctl, &(struct ctl_peer_list){ 0 }, list_done, s);
+	if (ctl_peer_list(stored->ctl, &(struct ctl_peer_list){ 0 }, list_done, s) == 0)
+		s->peers_awaited++;
 }
 
 static void listener_done(void *arg, int err, const struct work_listener_reply *reply)

@@ -7,7 +7,8 @@
 
 struct supervisor;
 
-/* Asks stored for the peers and tells the dialer, when both run. */
+/* Asks stored for the peers and tells the dialer, when both run. Until it has heard, requests to
+ * syncd wait (supervisor.peers_awaited): who has set a location and syncs then is sent there. */
 void peers_refresh(struct supervisor *s);
 
 /* Hands the listener to syncd, when there is one and it runs. */

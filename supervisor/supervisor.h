@@ -47,6 +47,7 @@ struct supervisor {
 	bool create;			 /* work_begin makes new stores */
 	uint64_t arena_size;		 /* of a new store; 0: the default */
 	struct rebuild rebuild;		 /* rebuild.h */
+	unsigned peers_awaited;		 /* peers_refresh() under way */
 	bool once;			 /* serves one client without a network or mounts */
 	bool starting;			 /* the first start: who cannot begin now ends the server */
 	bool failed;			 /* and said why: supervisor_last_error() */

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 
 import harness
 from harness import check
@@ -136,7 +137,11 @@ def mounts(node):
     check(not harness.mounts_below(node.home), "a failed mount left a mount")
     node.bazil("volume", "mount", "v", "mnt")
     node.fails("volume", "mount", "v", mnt)
-    node.sh("mkdir mnt2")
+    node.sh("mkdir mnt/inside mnt2 && bazil volume create w")
+    if node.user.uid != 0:
+        node.fails("volume", "mount", "w", node.home + "/mnt/inside", says=["FUSE", "outside"])
+    node.bazil("volume", "remove", "-force", "w")
+    node.fails("volume", "mount", "-snapshot=none", "v", node.home + "/mnt2", says="no snapshot of this name")
     node.fails("volume", "mount", "v", node.home + "/mnt2", says="mounted")
     node.fails("volume", "remove", "-force", "v", says="mounted")
     # Only its own user may enter the mount: not root, who runs this.
@@ -188,6 +193,13 @@ def servers(node, other):
     other.stop()
 
 
+def stop_dialer(node, signal):
+    for pid in harness.children(node.server.pid):
+        with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+            if f.read().strip() == "bazil-dialer":
+                subprocess.run([*node.user.prefix(), "kill", "-" + signal, str(pid)], check=True)
+
+
 def no_network(node):
     peer = "ef" * 32
     node.bazil("peer", "add", peer)
@@ -195,6 +207,16 @@ def no_network(node):
     node.bazil("peer", "location", "set", peer, "127.0.0.1:9")
     node.fails("volume", "sync", "v", peer, says="127.0.0.1:9")
     node.fails("volume", "connect", peer, "w", says="127.0.0.1:9")
+    # A location counts from the moment that it is set, however late the dialer hears of it.
+    for port in (10, 11, 12, 13):
+        stop_dialer(node, "STOP")
+        node.bazil("peer", "location", "set", peer, f"127.0.0.1:{port}")
+        with subprocess.Popen([*node.prefix(), node.bench.bin + "/bazil", "volume", "sync", "v", peer], env=node.environment(),
+                              stderr=subprocess.PIPE, text=True) as sync:
+            time.sleep(0.2)
+            stop_dialer(node, "CONT")
+            err = sync.communicate(timeout=30)[1]
+        check(f"127.0.0.1:{port}:" in err, f"not the location that was set: {err}")
     node.bazil("peer", "remove", peer)
 
 
