@@ -92,7 +92,9 @@ int past_mount_time(struct cli *cli, const char *what, const char *volume, uint6
 	free(root);
 	if (stat(path, &st) < 0)
 		return cli_error("%s: %s: %s: `bazil snapshot list %s` shows those that are", what,
-			cli->snapshot, strerror(errno), volume);
+			cli->snapshot,
+			errno == ENOENT ? "there is no snapshot of this name" : strerror(errno),
+			volume);
 	*ret_at = (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
 	return CLI_OK;
 }

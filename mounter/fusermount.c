@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,11 +10,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "mounter/mountpoint.h"
 #include "worker/scope.h"
+
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
 
 #define TIMEOUT_MS 10000
 
@@ -183,6 +189,13 @@ static int check_installed(char why[FUSERMOUNT_WHY])
 	return 0;
 }
 
+static bool is_in_fuse(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
 int fusermount_mount(const char *path, const char *volume, bool read_only, bool allow_other,
 	int *ret_fuse, char why[FUSERMOUNT_WHY])
 {
@@ -212,7 +225,11 @@ int fusermount_mount(const char *path, const char *volume, bool read_only, bool 
 	}
 	if (fd >= 0)
 		close(fd);
-	if (!*why)
+	if (is_in_fuse(path))
+		snprintf(why, FUSERMOUNT_WHY,
+			"it is in a FUSE mount, where fusermount3 may not look: give a directory "
+			"outside");
+	else if (!*why)
 		snprintf(why, FUSERMOUNT_WHY, "fusermount3 failed: try `fusermount3 -o ro -- %s`",
 			path);
 	return -EIO;

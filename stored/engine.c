@@ -188,6 +188,20 @@ static int engine_write_again(struct engine *engine)
 	return 0;
 }
 
+static const char *advice(int err)
+{
+	switch (-err) {
+	case ENOSPC:
+	case EDQUOT:
+		return ": free some space on its disk";
+	case EACCES:
+	case EPERM:
+		return ": store/ and its files must belong to you and be writable";
+	default:
+		return "";
+	}
+}
+
 static int engine_open_arenas(struct engine *engine)
 {
 	uint64_t size = engine->options.arena_size;
@@ -206,7 +220,8 @@ static int engine_open_arenas(struct engine *engine)
 			"store: there is no arena although there is a format; restore the data "
 			"directory from a backup");
 	if (r < 0)
-		return engine_fail(engine, r, "store: cannot open its arenas: %s", strerror(-r));
+		return engine_fail(
+			engine, r, "store: cannot open its arenas: %s%s", strerror(-r), advice(r));
 	return 0;
 }
 
@@ -226,9 +241,9 @@ static int engine_steps(struct engine *engine)
 	if (r == 0)
 		r = engine_checkpoint(engine);
 	if (r < 0)
-		return engine->error[0]
-			       ? r
-			       : engine_fail(engine, r, "store: cannot recover: %s", strerror(-r));
+		return engine->error[0] ? r
+					: engine_fail(engine, r, "store: cannot recover: %s%s",
+						  strerror(-r), advice(r));
 	/* After what was there is understood, and before a frame that an older program would not.
 	 */
 	if (engine->options.create || engine->is_old) {
