@@ -19,7 +19,6 @@
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/sibling.h"
-#include "mountd/snapshots.h"
 
 #define NOTIFY_INC_EPOCH 8
 
@@ -327,7 +326,6 @@ static void apply_all(struct changed *changed)
 		forget_inode(m, oids[i]);
 	}
 	free(oids);
-	snapshots_follow_root(m);
 	tell(changed, 0, NULL, 0);
 }
 
@@ -358,8 +356,6 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 				forget_inode(m, change->id);
 			tell(changed, change->id, NULL, 0);
 			count_anew(m, change->id);
-			if (change->id == TREE_ROOT)
-				snapshots_follow_root(m);
 		}
 	}
 }

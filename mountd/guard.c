@@ -49,13 +49,8 @@ void guard_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 void guard_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
 {
-	struct mountd *m = request_mountd(req);
-
-	if (is_past(req, ino))
-		return;
-	op_setattr(req, ino, st, to_set, fi); /* ends req, as the others do */
-	if (ino == TREE_ROOT)
-		snapshots_follow_root(m);
+	if (!is_past(req, ino))
+		op_setattr(req, ino, st, to_set, fi);
 }
 
 void guard_readdir(
@@ -160,16 +155,12 @@ void guard_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 void guard_setxattr(
 	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
-	struct mountd *m = request_mountd(req);
-
 	if (is_past(req, ino))
 		return;
 	if (hidden_is_name(name))
 		request_done(req, -EPERM);
 	else
 		op_setxattr(req, ino, name, value, size, flags);
-	if (ino == TREE_ROOT)
-		snapshots_follow_root(m);
 }
 
 void guard_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
@@ -186,14 +177,10 @@ void guard_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t siz
 
 void guard_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	struct mountd *m = request_mountd(req);
-
 	if (is_past(req, ino))
 		return;
 	if (hidden_is_name(name))
 		request_done(req, -EPERM);
 	else
 		op_removexattr(req, ino, name);
-	if (ino == TREE_ROOT)
-		snapshots_follow_root(m);
 }

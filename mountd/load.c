@@ -135,9 +135,7 @@ static int fetch_inode(struct mountd *m, uint64_t node, struct inode **ret)
 
 int load_inode(struct mountd *m, uint64_t oid, struct inode **ret)
 {
-	*ret = inode_find(&m->inodes, oid);
-	if (*ret == NULL && oid == AT_SNAP_DIR)
-		*ret = snapshots_dir(m);
+	*ret = oid == AT_SNAP_DIR ? snapshots_dir(m) : inode_find(&m->inodes, oid);
 	if (*ret != NULL && (*ret)->is_stale)
 		return changed_refresh(m, *ret);
 	return *ret != NULL ? 0 : fetch_inode(m, oid, ret);

@@ -37,11 +37,18 @@ void request_done(fuse_req_t req, int r)
 	fuse_reply_err(req, -request_errno(r));
 }
 
-static double timeout(const struct mountd *m)
+/* How long the kernel may believe a name or attributes. */
+static double timeout(const struct mountd *m, uint64_t oid)
 {
-	if (m->at != 0)
+	if (m->at != 0 || at_is_history(oid))
 		return REQUEST_TIMEOUT;
 	return m->session.kernel_minor >= MINOR_INC_EPOCH ? REQUEST_TIMEOUT : 1.0;
+}
+
+/* Those of .snap are the root's and change with them. */
+static double attr_timeout(const struct mountd *m, const struct inode *inode)
+{
+	return inode->oid == AT_SNAP_DIR ? 0 : timeout(m, inode->oid);
 }
 
 int64_t request_now(void)
@@ -124,11 +131,9 @@ void request_fill(const struct mountd *m, const struct inode *inode, struct stat
 void request_fill_entry(
 	struct mountd *m, const struct inode *inode, struct fuse_entry_param *ret_entry)
 {
-	*ret_entry = (struct fuse_entry_param){
-		.ino = inode->oid, .attr_timeout = timeout(m), .entry_timeout = timeout(m)
-	};
-	if (at_is_history(inode->oid))
-		ret_entry->attr_timeout = ret_entry->entry_timeout = REQUEST_TIMEOUT;
+	*ret_entry = (struct fuse_entry_param){ .ino = inode->oid,
+		.attr_timeout = attr_timeout(m, inode),
+		.entry_timeout = timeout(m, inode->oid) };
 	request_fill(m, inode, &ret_entry->attr);
 }
 
@@ -146,7 +151,7 @@ void request_entry(fuse_req_t req, struct inode *inode)
 
 void request_no_entry(fuse_req_t req)
 {
-	struct fuse_entry_param entry = { .entry_timeout = timeout(request_mountd(req)) };
+	struct fuse_entry_param entry = { .entry_timeout = timeout(request_mountd(req), 0) };
 
 	fuse_reply_entry(req, &entry);
 }
@@ -157,7 +162,7 @@ void request_attr(fuse_req_t req, const struct inode *inode)
 	struct stat st;
 
 	request_fill(m, inode, &st);
-	fuse_reply_attr(req, &st, timeout(m));
+	fuse_reply_attr(req, &st, attr_timeout(m, inode));
 }
 
 void request_created(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)

@@ -153,18 +153,24 @@ static int find_time(struct mountd *m, const char *text, uint64_t *ret_time)
 
 /* --- the directory --- */
 
-struct inode *snapshots_dir(struct mountd *m)
+static struct inode *make_dir(struct mountd *m)
 {
-	struct inode *dir = inode_find(&m->inodes, AT_SNAP_DIR), *root;
+	struct inode *dir = inode_add(&m->inodes, AT_SNAP_DIR);
 
-	if (dir != NULL)
-		return dir;
-	dir = inode_add(&m->inodes, AT_SNAP_DIR);
 	dir->nlink = 1;
 	dir->pins = 1;
 	dir->parent = TREE_ROOT;
 	dir->attr.mode = S_IFDIR | 0755;
 	dir->attr.atime = dir->attr.mtime = dir->attr.ctime = request_now();
+	return dir;
+}
+
+struct inode *snapshots_dir(struct mountd *m)
+{
+	struct inode *dir = inode_find(&m->inodes, AT_SNAP_DIR), *root;
+
+	if (dir == NULL)
+		dir = make_dir(m);
 	if (load_inode(m, TREE_ROOT, &root) == 0) {
 		dir->attr.mode = root->attr.mode;
 		dir->attr.uid = root->attr.uid;
@@ -172,16 +178,6 @@ struct inode *snapshots_dir(struct mountd *m)
 		dir->attr.btime = root->attr.btime;
 	}
 	return dir;
-}
-
-void snapshots_follow_root(struct mountd *m)
-{
-	struct inode *dir = inode_find(&m->inodes, AT_SNAP_DIR);
-
-	if (dir == NULL)
-		return;
-	inode_drop(&m->inodes, dir);
-	changed_forget_inode(m->changed, AT_SNAP_DIR);
 }
 
 static void touch(struct mountd *m)

@@ -6,7 +6,8 @@
  *
  * What is below is read-only: node ids of history, mountd/at.h; mountd/ops.c refuses changes.
  * mtime of a snapshot is its instant. A snapshot has everything that was written before it. Who may
- * look into .snap is who may look into the root: owner, mode and access list are the root's.
+ * look into .snap is who may look into the root: owner, mode and access list are the root's, and
+ *the kernel asks for them each time.
  *
  * Names of snapshots go to stored sealed (u8 version | cas_name_put; additional data: volume |
  * "bazil.snap.v1" | tag), found by a keyed tag.
@@ -26,10 +27,8 @@ struct mountd;
 
 #define SNAPSHOTS_NAME ".snap"
 
-/* The directory itself, made and cached. */
+/* The directory itself, as the root is now. */
 struct inode *snapshots_dir(struct mountd *m);
-/* The root's owner, mode or access list changed: its own go with them. */
-void snapshots_follow_root(struct mountd *m);
 
 /* The newest instant that is kept and not later. -ENOENT. */
 int snapshots_settle(struct mountd *m, uint64_t time, uint64_t *ret_time);
