@@ -13,6 +13,7 @@
 #include "mountd/parked.h"
 #include "mountd/publish.h"
 #include "mountd/request.h"
+#include "mountd/sibling.h"
 #include "mountd/stream.h"
 #include "mountd/tree_edit.h"
 
@@ -224,6 +225,12 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 		r = copy_bytes(m, in, (uint64_t)off_in, out, (uint64_t)off_out, &len);
 	in->pins--;
 	out->pins--;
+	/* A clone is stored at once, in the place of every version there was. in may be one. */
+	if (r == 0 && out->head == DIRTY_NO_HEAD)
+		sibling_drop(m, out);
+	/* Something is far. The kernel then reads and writes by itself, and a read can wait. */
+	if (r == -EAGAIN)
+		r = -EOPNOTSUPP;
 	if (r < 0)
 		request_done(req, r);
 	else

@@ -162,9 +162,11 @@ static int rename_now(struct mountd *m, struct side *from, struct side *to, unsi
 		return -ENOENT;
 	if (from->entry == to->entry)
 		return 0;
-	/* Upon EXDEV mv copies a sibling and removes it: that is how a conflict is settled. */
+	/* Upon EXDEV mv copies a sibling and removes it. But what is to be replaced it removes
+	 * first, and with the file all its versions would go. */
 	if (from->inode->sibling_of != 0)
-		return -EXDEV;
+		return to->entry != NULL && to->inode->oid == from->inode->sibling_of ? -EPERM
+										      : -EXDEV;
 	if (to->entry != NULL && to->inode->sibling_of != 0)
 		return -EPERM;
 	if (inode_is_dir(from->inode) && is_below(m, to->dir, from->inode))

@@ -9,8 +9,9 @@
  *
  * How it ends: writing to the file replaces all bodies that were seen, and so does removing the one
  * sibling that there is. With more than one, removing is refused (EPERM): it would take the
- * others as well. Renaming one is refused by EXDEV, upon which mv copies it and removes it.
- * Removing the file removes all that it was.
+ * others as well. Renaming one is refused by EXDEV, upon which mv copies it and removes it; over
+ * its own file by EPERM, as mv would remove the file first, and removing the file removes all that
+ * it was. cp does that.
  */
 #ifndef BAZIL_MOUNTD_SIBLING_H
 #define BAZIL_MOUNTD_SIBLING_H
