@@ -16,6 +16,7 @@
 #include "mountd/contents.h"
 #include "mountd/dir.h"
 #include "mountd/figure_walk.h"
+#include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/sibling.h"
@@ -200,13 +201,17 @@ int changed_refresh(struct mountd *m, struct inode *inode)
 	uint64_t oid = inode->oid;
 	int r;
 
+	/* Beside what came, as its view says, and then the greater of both is shown. */
+	(void)flush_attr(m, inode);
 	/* Under a number that is nobody's, the old one is out of the way of its successor. */
 	inode_rename(&m->inodes, inode, UINT64_MAX);
 	r = load_inode(m, oid, &fresh);
 	if (r == 0) {
-		free(inode->attr.symlink);
-		inode->attr = fresh->attr;
-		fresh->attr.symlink = NULL;
+		if (!inode_holds_attr(inode)) {
+			free(inode->attr.symlink);
+			inode->attr = fresh->attr;
+			fresh->attr.symlink = NULL;
+		}
 		inode->nlink = fresh->nlink;
 		inode->entries = fresh->entries;
 		inode->subdirs = fresh->subdirs;

@@ -314,6 +314,31 @@ void contents_head(struct mountd *m, struct inode *inode)
 	figure_walk_changed(m, inode->oid);
 }
 
+bool contents_hold_attr(struct mountd *m, struct inode *inode, const struct sealed_attr *attr)
+{
+	if (!inode_is_file(inode) || inode->head == DIRTY_NO_HEAD || inode->dirty.view != m->view ||
+		!dirty_log_takes_attrs(m->dirty) || publish_error(m) < 0)
+		return false;
+	inode->attr = *attr;
+	inode->dirty.mode = attr->mode;
+	inode->dirty.uid = attr->uid;
+	inode->dirty.gid = attr->gid;
+	inode->dirty.atime = attr->atime;
+	if (attr->ctime > inode->dirty.ctime)
+		inode->dirty.ctime = attr->ctime;
+	inode->dirty.holds_attr = 1;
+	contents_head(m, inode);
+	return true;
+}
+
+void contents_attr_stored(struct mountd *m, struct inode *inode)
+{
+	if (!inode_holds_attr(inode))
+		return;
+	inode->dirty.holds_attr = 0;
+	contents_head(m, inode);
+}
+
 int contents_touch(struct mountd *m, struct inode *inode, uint32_t slots)
 {
 	int r = publish_error(m);

@@ -18,6 +18,7 @@
 #include "mountd/dirty.h"
 
 struct cas_tree;
+struct sealed_attr;
 struct inode;
 struct mountd;
 
@@ -53,5 +54,13 @@ void contents_zero(
 void contents_resize(struct mountd *m, struct inode *inode, uint64_t size, int64_t now);
 /* Writes the head (size, times) to the log. After any change of inode->dirty. */
 void contents_head(struct mountd *m, struct inode *inode);
+/*
+ * What creates a file mostly sets its owner, mode and times too: the attributes of a file that is
+ * dirty anyway wait in its head, and become one record with its body. false: they cannot, publish
+ * them (it is clean; or a pull came since it became dirty, which its old view would not replace).
+ */
+bool contents_hold_attr(struct mountd *m, struct inode *inode, const struct sealed_attr *attr);
+/* They were published, by whatever needed to. */
+void contents_attr_stored(struct mountd *m, struct inode *inode);
 
 #endif

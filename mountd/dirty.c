@@ -7,7 +7,8 @@
 #include <sys/stat.h>
 
 #define LOG_MAGIC   UINT32_C(0x474c5a42) /* "BZLG" */
-#define LOG_VERSION 1
+#define LOG_VERSION 2
+#define LOG_OLD	    1 /* without attributes in the heads */
 #define NUM_HEADS   8192u
 #define FILE_END    (UINT64_C(1) << 62) /* no extent reaches beyond */
 
@@ -26,8 +27,10 @@ struct log_header {
 struct log_head {
 	uint32_t used, pad;
 	struct dirty_head head;
-	uint64_t spare;
 };
+
+#define OLD_HEAD      offsetof(struct dirty_head, atime)
+#define OLD_HEAD_SIZE 64u
 
 struct log_slot {
 	uint64_t oid, offset, len, seq;
@@ -37,7 +40,8 @@ struct log_slot {
 
 struct dirty_log {
 	struct log_header *header;
-	struct log_head *heads;
+	uint8_t *heads;
+	size_t head_size;
 	struct log_slot *slots;
 	uint8_t *data;
 	size_t size;
@@ -47,17 +51,23 @@ struct dirty_log {
 	uint64_t seq;
 };
 
+static struct log_head *head_at(const struct dirty_log *log, uint32_t index)
+{
+	return (struct log_head *)(log->heads + index * log->head_size);
+}
+
 static void log_layout(struct dirty_log *log)
 {
 	uint8_t *base = (uint8_t *)log->header;
-	size_t fixed = sizeof(struct log_header) + NUM_HEADS * sizeof(struct log_head);
-	size_t slots_size;
+	size_t fixed, slots_size;
 
+	log->head_size = log->header->version == LOG_OLD ? OLD_HEAD_SIZE : sizeof(struct log_head);
+	fixed = sizeof(struct log_header) + NUM_HEADS * log->head_size;
 	log->num_slots = (uint32_t)((log->size - fixed - DIRTY_BLOCK) /
 				    (DIRTY_BLOCK + sizeof(struct log_slot)));
 	slots_size = log->num_slots * sizeof(struct log_slot);
 	slots_size = (slots_size + DIRTY_BLOCK - 1) / DIRTY_BLOCK * DIRTY_BLOCK;
-	log->heads = (struct log_head *)(base + sizeof(struct log_header));
+	log->heads = base + sizeof(struct log_header);
 	log->slots = (struct log_slot *)(base + fixed);
 	log->data = base + fixed + slots_size;
 }
@@ -70,7 +80,7 @@ static void collect_free(struct dirty_log *log)
 		else if (log->slots[i].seq > log->seq)
 			log->seq = log->slots[i].seq;
 	for (uint32_t i = NUM_HEADS; i-- > 0;)
-		if (!log->heads[i].used)
+		if (!head_at(log, i)->used)
 			log->free_heads[log->num_free_heads++] = i;
 }
 
@@ -100,8 +110,8 @@ int dirty_log_open(struct dirty_log **ret, int fd)
 		__atomic_store_n(&log->header->magic, LOG_MAGIC, __ATOMIC_RELEASE);
 	}
 	r = -EPROTONOSUPPORT;
-	if (log->header->magic != LOG_MAGIC || log->header->version != LOG_VERSION ||
-		log->header->size != log->size)
+	if (log->header->magic != LOG_MAGIC || log->header->size != log->size ||
+		(log->header->version != LOG_VERSION && log->header->version != LOG_OLD))
 		goto close;
 	log_layout(log);
 	log->free_slots = calloc(log->num_slots, sizeof(uint32_t));
@@ -142,6 +152,11 @@ uint32_t dirty_log_free_heads(const struct dirty_log *log)
 	return log->num_free_heads;
 }
 
+bool dirty_log_takes_attrs(const struct dirty_log *log)
+{
+	return log->head_size >= sizeof(struct log_head);
+}
+
 uint64_t dirty_log_seq(const struct dirty_log *log)
 {
 	return log->seq;
@@ -162,8 +177,19 @@ int dirty_head_set(struct dirty_log *log, uint32_t *index, const struct dirty_he
 			return -ENOSPC;
 		*index = log->free_heads[--log->num_free_heads];
 	}
-	slot = &log->heads[*index];
-	slot->head = *head;
+	slot = head_at(log, *index);
+	if (!dirty_log_takes_attrs(log)) {
+		memcpy(&slot->head, head, OLD_HEAD);
+	} else if (head->holds_attr && !(slot->used && slot->head.holds_attr)) {
+		/* Killed in the middle, what is said to be held must be all there. */
+		struct dirty_head first = *head;
+
+		first.holds_attr = 0;
+		slot->head = first;
+		__atomic_store_n(&slot->head.holds_attr, 1, __ATOMIC_RELEASE);
+	} else {
+		slot->head = *head;
+	}
 	__atomic_store_n(&slot->used, 1, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -172,7 +198,7 @@ void dirty_head_drop(struct dirty_log *log, uint32_t *index)
 {
 	if (*index == DIRTY_NO_HEAD)
 		return;
-	__atomic_store_n(&log->heads[*index].used, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&head_at(log, *index)->used, 0, __ATOMIC_RELEASE);
 	log->free_heads[log->num_free_heads++] = *index;
 	*index = DIRTY_NO_HEAD;
 }
@@ -543,11 +569,15 @@ int dirty_recover(struct dirty_log *log, const struct dirty_recovery *recovery)
 	if (order == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < NUM_HEADS; i++) {
-		const struct log_head *head = &log->heads[i];
+		struct dirty_head head = { 0 };
 		uint32_t index = i;
 
-		if (head->used && (head->head.oid == 0 || head->head.size > FILE_END ||
-					  !recovery->on_head(recovery->ctx, i, &head->head)))
+		if (!head_at(log, i)->used)
+			continue;
+		memcpy(&head, &head_at(log, i)->head,
+			dirty_log_takes_attrs(log) ? sizeof(head) : OLD_HEAD);
+		if (head.oid == 0 || head.size > FILE_END ||
+			!recovery->on_head(recovery->ctx, i, &head))
 			dirty_head_drop(log, &index);
 	}
 	for (uint32_t i = 0; i < log->num_slots; i++) {

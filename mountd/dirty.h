@@ -6,12 +6,14 @@
  *   header page | heads | slot headers | slots of 4 KiB
  *
  * A head is what an inode's body will say once it is stored: size, times, and how much of the
- * stored contents still counts. A slot is a piece of a file inside one 4 KiB block of it, at its
+ * stored contents still counts; and the attributes of a file, where they changed since its attr
+ * record was stored (holds_attr). A slot is a piece of a file inside one 4 KiB block of it, at its
  * own place in the slot, or (zero) a range of whole blocks that reads as zeros. Where slots of one
  * inode overlap the greater seq counts; this happens only when mountd was killed between two steps.
  *
  * Everything is self-describing: dirty_recover reads it back with no help from the dead process.
- * It believes nothing: an impossible slot is freed.
+ * It believes nothing: an impossible slot is freed. A log of version 1, whose heads have no
+ * attributes, is served as it is until its mount ends.
  *
  * struct dirty_file is the sorted index of one inode's slots: disjoint extents in order. The caller
  * makes sure of room first (dirty_room); then no call fails. Single-threaded.
@@ -35,6 +37,9 @@ struct dirty_head {
 	uint64_t base_limit;  /* stored bytes at and beyond this offset no longer count */
 	uint64_t view;	      /* pulls seen when the first change was made (stored/intake.h) */
 	int64_t mtime, ctime; /* ns */
+	int64_t atime;	      /* from here on: if holds_attr */
+	uint32_t mode, uid, gid;
+	uint32_t holds_attr;
 };
 
 struct dirty_extent {
@@ -57,6 +62,8 @@ void dirty_log_close(struct dirty_log *log);
 uint32_t dirty_log_free_slots(const struct dirty_log *log);
 uint32_t dirty_log_num_slots(const struct dirty_log *log);
 uint32_t dirty_log_free_heads(const struct dirty_log *log);
+/* Whether a head may have holds_attr. */
+bool dirty_log_takes_attrs(const struct dirty_log *log);
 
 /* Slots that a write of len bytes takes at most. */
 uint32_t dirty_slots_for(uint64_t len);

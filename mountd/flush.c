@@ -135,6 +135,38 @@ static int store_tree(struct mountd *m, struct inode *inode, bool all, struct se
 	return r;
 }
 
+int flush_attr(struct mountd *m, struct inode *inode)
+{
+	struct batch batch;
+	int r;
+
+	if (!inode_holds_attr(inode))
+		return 0;
+	batch_begin(m, &batch);
+	batch_put_attr(&batch, inode->oid, &inode->attr);
+	r = batch_publish_aside(&batch, inode->dirty.view);
+	if (r == 0)
+		contents_attr_stored(m, inode);
+	return r;
+}
+
+int flush_set_attr(struct mountd *m, struct inode *inode, const struct sealed_attr *attr)
+{
+	struct batch batch;
+	int r;
+
+	if (contents_hold_attr(m, inode, attr))
+		return 0;
+	batch_begin(m, &batch);
+	batch_put_attr(&batch, inode->oid, attr);
+	r = batch_publish_aside(&batch, m->view);
+	if (r < 0)
+		return r;
+	inode->attr = *attr;
+	contents_attr_stored(m, inode);
+	return 0;
+}
+
 static void become_clean(struct mountd *m, struct inode *inode)
 {
 	stream_cancel(m->stream, inode->oid);
@@ -149,6 +181,7 @@ static void stored_part(struct mountd *m, struct inode *inode, const struct seal
 	const struct flush_part *part)
 {
 	inode->dirty.base_limit = body->size;
+	inode->dirty.holds_attr = 0;
 	contents_head(m, inode);
 	inode->contents->cut_at = part->upto;
 	inode->contents->cut_seq = part->seq;
@@ -166,6 +199,8 @@ int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *bod
 	body->mtime = inode->dirty.mtime;
 	body->ctime = inode->dirty.ctime;
 	batch_begin(m, &batch);
+	if (inode_holds_attr(inode))
+		batch_put_attr(&batch, inode->oid, &inode->attr);
 	batch_put_body(&batch, inode->oid, body);
 	/* A request that flushes first, as a rename, is not done by that. */
 	r = batch_publish_aside(&batch, view);

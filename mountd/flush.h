@@ -6,9 +6,9 @@
  * writer goes on: mountd/stream.h); the log is full; the change is FLUSH_AGE_S old; fsync; a rename
  * over another file; unmount.
  *
- * Order, for a death anywhere: chunks, nodes, body are in the ring in this order; then the head
- * says that the stored bytes count; then the slots are freed. Until then the slots still say the
- * same.
+ * Order, for a death anywhere: chunks, nodes, body (and attr) are in the ring in this order; then
+ * the head says that the stored bytes count; then the slots are freed. Until then the slots still
+ * say the same.
  *
  * Flushing never reads far bytes. It may need a far manifest node: -EAGAIN, and the inode stays
  * dirty.
@@ -25,6 +25,7 @@
 struct cas_tree;
 struct inode;
 struct mountd;
+struct sealed_attr;
 struct sealed_body;
 
 #define FLUSH_STREAM_BYTES (8u << 20)
@@ -32,6 +33,10 @@ struct sealed_body;
 
 /* all: to the last byte, the inode is clean afterwards. Else what is worth it. */
 int flush_inode(struct mountd *m, struct inode *inode, bool all);
+/* Attributes of a file that changed: held with what else is dirty of it, or published. */
+int flush_set_attr(struct mountd *m, struct inode *inode, const struct sealed_attr *attr);
+/* Publishes what is held of them: before something that an old head must not undo after a death. */
+int flush_attr(struct mountd *m, struct inode *inode);
 /* Every dirty inode; goes on after an error and returns the first. */
 int flush_all(struct mountd *m);
 /* Dirty files, and forgetting all that is dirty; the number of files. */
@@ -57,8 +62,8 @@ struct flush_part {
 /* For the parts of a flush. How a record says the contents of the tree (its nodes are published).
  */
 int flush_describe(struct cas_tree *tree, struct sealed_body *body);
-/* Publishes the body, with the times of the dirty head; then it is the inode's. part NULL: it is
- * clean now, else this much is. */
+/* Publishes the body, with the times and attributes of the dirty head; then it is the inode's. part
+ * NULL: it is clean now, else this much is. */
 int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *body,
 	const struct flush_part *part);
 /* Seals a manifest node and publishes it. */

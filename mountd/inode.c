@@ -224,6 +224,11 @@ int64_t inode_ctime(const struct inode *inode)
 	return ctime > inode->attr.ctime ? ctime : inode->attr.ctime;
 }
 
+bool inode_holds_attr(const struct inode *inode)
+{
+	return inode->head != DIRTY_NO_HEAD && inode->dirty.holds_attr;
+}
+
 /* --- the kernel's references --- */
 
 static struct lookup *lookup_slot(const struct lookups *lookups, uint64_t oid)

@@ -94,6 +94,8 @@ bool inode_is_file(const struct inode *inode);
 uint64_t inode_size(const struct inode *inode);
 int64_t inode_mtime(const struct inode *inode);
 int64_t inode_ctime(const struct inode *inode);
+/* attr is newer than the attr record; the head says so too. */
+bool inode_holds_attr(const struct inode *inode);
 
 /* The kernel's references. lookup_forget returns what is left. */
 void lookup_count(struct inodes *inodes, uint64_t oid, uint32_t num);

@@ -99,6 +99,22 @@ static int settle_instant(struct mountd *m)
 
 /* --- what an earlier mountd had not stored yet --- */
 
+static void recover_attr(struct inode *inode)
+{
+	struct dirty_head *head = &inode->dirty;
+
+	if (!inode_is_file(inode) || !S_ISREG(head->mode))
+		head->holds_attr = 0;
+	if (!head->holds_attr)
+		return;
+	inode->attr.mode = head->mode;
+	inode->attr.uid = head->uid;
+	inode->attr.gid = head->gid;
+	inode->attr.atime = head->atime;
+	if (head->ctime > inode->attr.ctime)
+		inode->attr.ctime = head->ctime;
+}
+
 static bool recover_head(void *ctx, uint32_t index, const struct dirty_head *head)
 {
 	struct mountd *m = ctx;
@@ -110,6 +126,7 @@ static bool recover_head(void *ctx, uint32_t index, const struct dirty_head *hea
 		return false;
 	inode->head = index;
 	inode->dirty = *head;
+	recover_attr(inode);
 	inode_mark_dirty(&m->inodes, inode, ev_now(m->loop));
 	return true;
 }

@@ -56,18 +56,11 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 static int kill_priv(struct mountd *m, struct inode *inode)
 {
 	struct sealed_attr attr = inode->attr;
-	struct batch batch;
-	int r;
 
 	attr.mode = request_mode_killed(m, inode);
 	if (!m->session.kills_priv || attr.mode == inode->attr.mode)
 		return 0;
-	batch_begin(m, &batch);
-	batch_put_attr(&batch, inode->oid, &attr);
-	r = batch_publish_aside(&batch, m->view);
-	if (r == 0)
-		inode->attr = attr;
-	return r;
+	return flush_set_attr(m, inode, &attr);
 }
 
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,

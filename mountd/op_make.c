@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "mountd/acl.h"
+#include "mountd/contents.h"
 #include "mountd/figure_walk.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
@@ -258,6 +259,7 @@ static int add_link(struct mountd *m, struct inode *inode, struct inode *dir, co
 		return r;
 	figure_walk_linked(m, inode, dir->oid);
 	inode->attr = attr;
+	contents_attr_stored(m, inode);
 	inode->nlink++;
 	edit_name_added(m, dir, &link);
 	return 0;

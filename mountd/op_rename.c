@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mountd/contents.h"
 #include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
@@ -74,6 +75,7 @@ static void place(struct mountd *m, struct inode *dir, const struct sealed_link 
 
 	edit_name_added(m, dir, link);
 	inode->attr.ctime = now;
+	contents_attr_stored(m, inode);
 	inode->parent = dir->oid;
 	if (has_siblings) {
 		sibling_drop(m, inode);

@@ -4,9 +4,9 @@
 #include <sys/stat.h>
 
 #include "mountd/contents.h"
+#include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
-#include "mountd/publish.h"
 #include "mountd/request.h"
 
 #define SET_ATTR (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_ATIME)
@@ -75,7 +75,6 @@ void op_setattr(
 	bool kills = m->session.kills_priv;
 	struct sealed_attr attr;
 	struct inode *inode;
-	struct batch batch;
 	int r = load_inode(m, ino, &inode);
 
 	if (r == 0 && (m->read_only || inode->sibling_of != 0))
@@ -100,13 +99,8 @@ void op_setattr(
 		attr.mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? now : request_ns(&st->st_mtim);
 	apply(&attr, st, to_set, kills, request_mode_killed(m, inode), now);
 	if (to_set == 0 || to_set & SET_ATTR || attr.mode != inode->attr.mode ||
-		attr.mtime != inode->attr.mtime) {
-		batch_begin(m, &batch);
-		batch_put_attr(&batch, ino, &attr);
-		r = batch_publish_aside(&batch, m->view);
-		if (r == 0)
-			inode->attr = attr;
-	}
+		attr.mtime != inode->attr.mtime)
+		r = flush_set_attr(m, inode, &attr);
 	if (r < 0)
 		request_done(req, r);
 	else

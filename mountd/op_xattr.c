@@ -8,6 +8,7 @@
 
 #include "cas/metaseal.h"
 #include "mountd/acl.h"
+#include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
@@ -49,6 +50,9 @@ static int begin(struct mountd *m, fuse_ino_t ino, const char *name, struct chan
 		r = load_inode(m, ino, ret);
 	if (r == 0 && (m->read_only || (*ret)->sibling_of != 0))
 		r = -EROFS;
+	/* A list sets the mode: what is held of it is older. */
+	if (r == 0)
+		r = flush_attr(m, *ret);
 	if (r == 0)
 		r = xattrs_find(m, *ret, name, &old, &len);
 	if (r < 0)

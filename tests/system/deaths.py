@@ -50,6 +50,37 @@ def copy_under_fire(node, role, rng, source, round_no):
     print(f"copy: {role}: {killer.kills} kills, {len(acked)} of {n} acknowledged, copy {'went through' if copy.returncode == 0 else 'was repeated'}")
 
 
+def attributes_survive(node, rng):
+    """What was set of fresh files and is not stored yet, when mountd dies; and when it is stored."""
+    settle(node)
+    made = {}
+    with Killer(node, "mountd", rng, (0.1, 0.4)) as killer:
+        end = time.monotonic() + 5
+        while time.monotonic() < end or killer.kills < 3:
+            check(time.monotonic() < end + 30, "mountd was not killed")
+            name = f"mnt/held-{len(made)}"
+            mode, atime, mtime = rng.randrange(0o1000) | 0o400, rng.randrange(1 << 31), rng.randrange(1 << 31)
+            steps = [f"chmod {mode:o} {name}", f"touch -a -d @{atime} {name}", f"touch -m -d @{mtime} {name}"]
+            rng.shuffle(steps)
+            if rng.random() < 0.3:
+                steps += [f"mv {name} {name}.moved", f"mv {name}.moved {name}"]
+            if rng.random() < 0.2:
+                steps += [f"ln {name} {name}.link"]
+            node.sh(f"echo {name} >{name} && " + " && ".join(steps), timeout=60)
+            made[name] = f"{mode:o} {atime} {mtime}"
+
+    def look(when):
+        found = node.sh("stat -c '%n %a %X %Y' " + " ".join(made)).splitlines()
+        wrong = [line for line in found if made[line.split(" ", 1)[0]] != line.split(" ", 1)[1]]
+        check(len(found) == len(made) and not wrong, f"{when}: {wrong[:3]} should be {[made[line.split()[0]] for line in wrong[:3]]}")
+    settle(node)
+    look("after the deaths")
+    node.bazil("volume", "unmount", "v")
+    node.bazil("volume", "mount", "v", "mnt")
+    look("stored")
+    print(f"attributes: {len(made)} files, {killer.kills} kills of mountd")
+
+
 def sync_under_fire(white, black, victim, role, rng, source, round_no):
     settle(white)
     settle(black)
@@ -90,6 +121,7 @@ def test(bench):
     black.sh("bazil volume connect -sharing=friends white v && bazil volume storage add -sharing=friends v peerkey:white && mkdir mnt && bazil volume mount v mnt")
     source = "/usr/include/linux"
     for n in range(rounds):
+        attributes_survive(white, rng)
         for role in ("stored", "keyd", "syncd"):
             copy_under_fire(white, role, rng, source, n)
         black.bazil("volume", "sync", "v", "white", timeout=120)

@@ -191,7 +191,7 @@ static void dirty__newer_slot_wins_over_older(void **state)
 		"cccccccccccccccccccccccccccccccccccccccccccccccccc",
 		100);
 	assert_int_equal(file.num, 1);
-	for (long at = 4096 + 8192 * 64; at < 4096 + 8192 * 64 + 1000 * 64; at += 64) {
+	for (long at = 4096 + 8192 * 80; at < 4096 + 8192 * 80 + 1000 * 64; at += 64) {
 		uint32_t state_now;
 
 		assert_int_equal(pread(fd, &state_now, 4, at + 32), 4);
@@ -259,6 +259,98 @@ static void dirty__heads_come_back(void **state)
 	close(fd);
 }
 
+struct found {
+	struct dirty_head head;
+	unsigned num;
+};
+
+static bool note_head(void *ctx, uint32_t index, const struct dirty_head *head)
+{
+	struct found *found = ctx;
+
+	found->head = *head;
+	found->num++;
+	return true;
+}
+
+static struct dirty_file *no_file(void *ctx, uint64_t oid)
+{
+	return NULL;
+}
+
+static void find_heads(int fd, struct found *ret)
+{
+	struct dirty_recovery recovery = { .ctx = ret, .on_head = note_head, .on_file = no_file };
+	struct dirty_log *log;
+
+	*ret = (struct found){ 0 };
+	assert_int_equal(dirty_log_open(&log, fd), 0);
+	assert_int_equal(dirty_recover(log, &recovery), 0);
+	dirty_log_close(log);
+}
+
+static void dirty__attributes_come_back(void **state)
+{
+	struct dirty_head head = { .oid = OID, .mode = 0100640, .uid = 7, .gid = 8, .atime = -9 };
+	uint32_t index = DIRTY_NO_HEAD;
+	int fd = make_memfd();
+	struct dirty_log *log;
+	struct found found;
+
+	assert_int_equal(dirty_log_open(&log, fd), 0);
+	assert_true(dirty_log_takes_attrs(log));
+	assert_int_equal(dirty_head_set(log, &index, &head), 0);
+	find_heads(fd, &found);
+	assert_false(found.head.holds_attr);
+	head.holds_attr = 1;
+	assert_int_equal(dirty_head_set(log, &index, &head), 0);
+	find_heads(fd, &found);
+	assert_int_equal(found.num, 1);
+	assert_memory_equal(&found.head, &head, sizeof(head));
+	head.holds_attr = 0;
+	assert_int_equal(dirty_head_set(log, &index, &head), 0);
+	find_heads(fd, &found);
+	assert_false(found.head.holds_attr);
+	dirty_log_close(log);
+	close(fd);
+}
+
+static void dirty__a_log_of_version_1_is_served(void **state)
+{
+	const struct {
+		uint32_t magic, version;
+		uint64_t size;
+	} header = { 0x474c5a42, 1, 8 << 20 };
+	const struct {
+		uint32_t used, pad;
+		uint64_t oid, size, base_limit, view;
+		int64_t mtime, ctime;
+		uint64_t spare;
+	} heads[2] = { { 1, 0, OID, 77, 6, 5, 4, 3, 0 }, { 1, 0, OID + 1, 78, 0, 0, 2, 1, 0 } };
+	uint32_t index = DIRTY_NO_HEAD;
+	int fd = make_memfd();
+	struct dirty_log *log;
+	struct dirty_head head = { .oid = OID + 2, .holds_attr = 1 };
+	struct found found;
+
+	assert_int_equal(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
+	assert_int_equal(pwrite(fd, heads, sizeof(heads), 4096), sizeof(heads));
+	find_heads(fd, &found);
+	assert_int_equal(found.num, 2);
+	assert_int_equal(found.head.oid, OID + 1);
+	assert_int_equal(found.head.ctime, 1);
+	assert_false(found.head.holds_attr);
+	assert_int_equal(dirty_log_open(&log, fd), 0);
+	assert_false(dirty_log_takes_attrs(log));
+	assert_int_equal(dirty_head_set(log, &index, &head), 0);
+	dirty_log_close(log);
+	find_heads(fd, &found);
+	assert_int_equal(found.num, 3);
+	assert_int_equal(found.head.oid, OID + 2);
+	assert_false(found.head.holds_attr);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +359,8 @@ int main(void)
 		cmocka_unit_test(dirty__newer_slot_wins_over_older),
 		cmocka_unit_test(dirty__garbage_is_refused_or_freed),
 		cmocka_unit_test(dirty__heads_come_back),
+		cmocka_unit_test(dirty__attributes_come_back),
+		cmocka_unit_test(dirty__a_log_of_version_1_is_served),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
