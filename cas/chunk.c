@@ -4,6 +4,7 @@
 #include "cas/object_header.h"
 #include "cas/pad.h"
 #include "cas/suite_state.h"
+#include "cas/zstd.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,15 +57,10 @@ static bool looks_random(const uint8_t *data, size_t len)
 static size_t compress(
 	struct cas_suite *suite, int level, const uint8_t *plain, size_t len, uint8_t *out)
 {
-	size_t n;
-
 	/* Padding makes all that is this small the same size. */
 	if (CAS_CHUNK_HEAD + len <= CAS_PAD_MIN || looks_random(plain, len))
 		return 0;
-	ZSTD_CCtx_setParameter(suite->compressor, ZSTD_c_compressionLevel, level);
-	/* The bound makes zstd give up as soon as the gain is out of reach. */
-	n = ZSTD_compress2(suite->compressor, out, len - len / 20 - 1, plain, len);
-	return ZSTD_isError(n) ? 0 : n;
+	return cas_zstd_pack(suite, level, plain, len, out, len - len / 20 - 1);
 }
 
 int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, size_t len, void *buf,
@@ -143,24 +139,6 @@ static int decrypt(
 	return EVP_DecryptFinal_ex(suite->opener, plain + PAYLOAD + n, &n) == 1 ? 0 : -EBADMSG;
 }
 
-static int decompress(struct cas_suite *suite, const uint8_t *stored, size_t stored_len, void *out,
-	size_t plain_len)
-{
-	size_t n;
-	int r = cas_suite_need_decompressor(suite);
-
-	if (r < 0)
-		return r;
-	/* One zstd frame and nothing else: no skippable frames, no legacy formats. */
-	if (stored_len < 4 || le32_get(stored) != ZSTD_MAGICNUMBER)
-		return -EBADMSG;
-	n = ZSTD_findFrameCompressedSize(stored, stored_len);
-	if (ZSTD_isError(n) || n != stored_len)
-		return -EBADMSG;
-	n = ZSTD_decompressDCtx(suite->decompressor, out, plain_len, stored, stored_len);
-	return ZSTD_isError(n) || n != plain_len ? -EBADMSG : 0;
-}
-
 /* header and payload are authentic; the sealing side may still be wrong, or hostile. */
 static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void *out,
 	size_t out_size, size_t *ret_len)
@@ -179,7 +157,7 @@ static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void
 	if (plain_len > out_size)
 		return -EMSGSIZE;
 	if (compression == COMPRESSION_ZSTD)
-		r = decompress(suite, p + STORED, stored_len, out, plain_len);
+		r = cas_zstd_unpack(suite, p + STORED, stored_len, out, plain_len);
 	else if (compression != COMPRESSION_NONE)
 		r = -EPROTONOSUPPORT;
 	else if (stored_len != plain_len)

@@ -34,7 +34,7 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 	m->loop = loop;
 	if (sodium_init() < 0)
 		return -ENOSYS;
-	m->suite = cas_suite_new();
+	m->suite = m->sealer.suite = cas_suite_new();
 	m->batch_buf = malloc(2u << 20);
 	m->io_buf = malloc(SESSION_BUF);
 	m->session.buf = aligned_alloc(4096, SESSION_BUF);

@@ -7,47 +7,19 @@
 
 #include <sodium.h>
 
+#include "cas/bytes.h"
+#include "cas/object.h"
 #include "cas/pad.h"
+#include "cas/zstd.h"
 
 #define VERSION	    1
+#define BODY_LATEST 2
 #define LINK_HEAD   24
 #define ATTR_HEAD   56
 #define BODY_HEAD   32
+#define INLINE_MIN  32u
 #define FILLED_UNIT UINT64_C(65536)
 #define XATTR_HEAD  8
-
-static void put16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)v;
-	p[1] = (uint8_t)(v >> 8);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, (uint16_t)v);
-	put16(p + 2, (uint16_t)(v >> 16));
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	put32(p, (uint32_t)v);
-	put32(p + 4, (uint32_t)(v >> 32));
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] | p[1] << 8);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return get16(p) | (uint32_t)get16(p + 2) << 16;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	return get32(p) | (uint64_t)get32(p + 4) << 32;
-}
 
 static size_t seal(const struct sealer *sealer, struct tree_element *e, const uint8_t *refs,
 	uint8_t num_refs, const uint8_t *plain, size_t len, uint8_t *buf)
@@ -70,8 +42,9 @@ static size_t seal(const struct sealer *sealer, struct tree_element *e, const ui
 	return (size_t)r;
 }
 
-static int open_sealed(const struct sealer *sealer, const struct tree_record *rec, size_t head,
-	uint8_t *plain, size_t cap, size_t *ret_len)
+/* latest: the newest version of this kind. */
+static int open_sealed(const struct sealer *sealer, const struct tree_record *rec, uint8_t latest,
+	size_t head, uint8_t *plain, size_t cap, size_t *ret_len)
 {
 	uint8_t aad[TREE_AAD_MAX];
 	int r;
@@ -82,7 +55,7 @@ static int open_sealed(const struct sealer *sealer, const struct tree_record *re
 		rec->sealed, rec->sealed_len, plain);
 	if (r < 0)
 		return r;
-	if (plain[0] != VERSION)
+	if (plain[0] < VERSION || plain[0] > latest)
 		return -EPROTONOSUPPORT;
 	*ret_len = rec->sealed_len - CAS_META_OVERHEAD;
 	return 0;
@@ -97,8 +70,8 @@ size_t sealed_put_link(const struct sealer *sealer, const struct sealed_link *li
 		.target = link->target };
 	size_t len;
 
-	put64(plain + 8, link->parent);
-	put64(plain + 16, link->target);
+	le64_put(plain + 8, link->parent);
+	le64_put(plain + 16, link->target);
 	len = LINK_HEAD + cas_name_put(link->name, link->name_len, plain + LINK_HEAD);
 	cas_name_tag(&sealer->keys, link->parent, link->name, link->name_len, e.tag);
 	cas_value_tag(&sealer->keys, plain, len, e.vtag);
@@ -113,15 +86,15 @@ int sealed_get_link(
 	const char *name;
 	int r;
 
-	r = open_sealed(sealer, rec, LINK_HEAD, plain, sizeof(plain), &len);
+	r = open_sealed(sealer, rec, VERSION, LINK_HEAD, plain, sizeof(plain), &len);
 	if (r < 0)
 		return r;
 	r = cas_name_get(plain + LINK_HEAD, len - LINK_HEAD, &name, &name_len, &used);
 	if (r < 0)
 		return r;
 	ret_link->lid = rec->e.key.id;
-	ret_link->parent = get64(plain + 8);
-	ret_link->target = get64(plain + 16);
+	ret_link->parent = le64_get(plain + 8);
+	ret_link->target = le64_get(plain + 16);
 	ret_link->type = plain[1];
 	if (ret_link->parent != rec->e.parent || ret_link->target != rec->e.target ||
 		(ret_link->type == S_IFDIR >> 12) != !!(rec->e.flags & TREE_DIRECTORY))
@@ -146,15 +119,15 @@ size_t sealed_put_attr(
 		.flags = S_ISDIR(attr->mode) ? TREE_DIRECTORY : 0 };
 	size_t len = ATTR_HEAD;
 
-	put16(plain + 2, attr->symlink_len);
-	put32(plain + 4, attr->mode);
-	put32(plain + 8, attr->uid);
-	put32(plain + 12, attr->gid);
-	put64(plain + 16, attr->rdev);
-	put64(plain + 24, (uint64_t)attr->atime);
-	put64(plain + 32, (uint64_t)attr->mtime);
-	put64(plain + 40, (uint64_t)attr->ctime);
-	put64(plain + 48, (uint64_t)attr->btime);
+	le16_put(plain + 2, attr->symlink_len);
+	le32_put(plain + 4, attr->mode);
+	le32_put(plain + 8, attr->uid);
+	le32_put(plain + 12, attr->gid);
+	le64_put(plain + 16, attr->rdev);
+	le64_put(plain + 24, (uint64_t)attr->atime);
+	le64_put(plain + 32, (uint64_t)attr->mtime);
+	le64_put(plain + 40, (uint64_t)attr->ctime);
+	le64_put(plain + 48, (uint64_t)attr->btime);
 	if (attr->symlink_len > 0) {
 		memcpy(plain + ATTR_HEAD, attr->symlink, attr->symlink_len);
 		len = (ATTR_HEAD + attr->symlink_len + 63u) / 64u * 64u;
@@ -171,18 +144,18 @@ int sealed_get_attr(
 	size_t len;
 	int r;
 
-	r = open_sealed(sealer, rec, ATTR_HEAD, plain, sizeof(plain), &len);
+	r = open_sealed(sealer, rec, VERSION, ATTR_HEAD, plain, sizeof(plain), &len);
 	if (r < 0)
 		return r;
-	attr = (struct sealed_attr){ .symlink_len = get16(plain + 2),
-		.mode = get32(plain + 4),
-		.uid = get32(plain + 8),
-		.gid = get32(plain + 12),
-		.rdev = get64(plain + 16),
-		.atime = (int64_t)get64(plain + 24),
-		.mtime = (int64_t)get64(plain + 32),
-		.ctime = (int64_t)get64(plain + 40),
-		.btime = (int64_t)get64(plain + 48) };
+	attr = (struct sealed_attr){ .symlink_len = le16_get(plain + 2),
+		.mode = le32_get(plain + 4),
+		.uid = le32_get(plain + 8),
+		.gid = le32_get(plain + 12),
+		.rdev = le64_get(plain + 16),
+		.atime = (int64_t)le64_get(plain + 24),
+		.mtime = (int64_t)le64_get(plain + 32),
+		.ctime = (int64_t)le64_get(plain + 40),
+		.btime = (int64_t)le64_get(plain + 48) };
 	if (attr.symlink_len > len - ATTR_HEAD || attr.symlink_len > SEALED_SYMLINK_MAX ||
 		S_ISDIR(attr.mode) != !!(rec->e.flags & TREE_DIRECTORY) ||
 		S_ISLNK(attr.mode) != (attr.symlink_len > 0))
@@ -219,48 +192,110 @@ static uint32_t filled_units(uint64_t filled)
 	return units < UINT32_MAX ? (uint32_t)units : UINT32_MAX;
 }
 
+static size_t inline_room(size_t len)
+{
+	return len == 0 ? 0 : cas_padme(len < INLINE_MIN ? INLINE_MIN : len);
+}
+
+/* The contents of a version 1: what the value tag is made of, whatever version it becomes. Returns
+ * its length. */
+static size_t put_contents(const struct sealed_body *body, uint8_t *out)
+{
+	switch (body->form) {
+	case SEALED_INLINE:
+		if (body->size > 0)
+			memcpy(out, body->data, body->size);
+		return inline_room(body->size);
+	case SEALED_CHUNKS:
+		cas_node_emit_leaf(body->chunks, body->num_chunks, out);
+		return CAS_NODE_HEADER + SEALED_FEW * CAS_LEAF_ENTRY;
+	case SEALED_TREE:
+		memcpy(out, body->root.id.b, CAS_ID_SIZE);
+		return CAS_ID_SIZE;
+	}
+	abort();
+}
+
+/* Compressed, if padding leaves something of the gain. Returns the length. */
+static size_t pack_inline(
+	const struct sealer *sealer, const struct sealed_body *body, uint8_t *plain, size_t len)
+{
+	uint8_t packed[SEALED_INLINE_MAX], *contents = plain + BODY_HEAD;
+	size_t n;
+
+	if (body->size <= INLINE_MIN)
+		return len;
+	n = cas_zstd_pack(
+		sealer->suite, CAS_COMPRESS_DEFAULT, contents, body->size, packed, body->size - 1);
+	if (n == 0 || inline_room(n) >= len - BODY_HEAD)
+		return len;
+	memcpy(contents, packed, n);
+	memset(contents + n, 0, inline_room(n) - n);
+	le32_put(plain + 4, (uint32_t)n);
+	return BODY_HEAD + inline_room(n);
+}
+
+static uint8_t put_refs(const struct sealed_body *body, uint8_t *refs)
+{
+	uint8_t num = 0;
+
+	if (body->form == SEALED_TREE)
+		memcpy(refs + TREE_REF_SIZE * num++, body->root.id.b, TREE_REF_SIZE);
+	for (uint32_t i = 0; body->form == SEALED_CHUNKS && i < body->num_chunks; i++)
+		if (!cas_extent_is_hole(&body->chunks[i]))
+			memcpy(refs + TREE_REF_SIZE * num++, body->chunks[i].id.b, TREE_REF_SIZE);
+	return num;
+}
+
 size_t sealed_put_body(
 	const struct sealer *sealer, uint64_t oid, const struct sealed_body *body, uint8_t *buf)
 {
 	uint8_t plain[BODY_HEAD + 6144] = { VERSION, (uint8_t)body->form };
 	uint8_t refs[SEALED_FEW * TREE_REF_SIZE];
-	struct tree_element e = { .key = { .id = oid, .kind = TREE_BODY } };
-	size_t len = BODY_HEAD, room;
-	uint8_t num_refs = 0;
+	struct tree_element e = { .key = { .id = oid, .kind = TREE_BODY },
+		.flags = body->form == SEALED_INLINE ? TREE_INLINE : 0 };
+	size_t len;
 
-	put64(plain + 8, body->size);
-	switch (body->form) {
-	case SEALED_INLINE:
-		e.flags = TREE_INLINE;
-		if (body->size > 0)
-			memcpy(plain + len, body->data, body->size);
-		room = cas_padme(body->size < 32 ? (body->size ? 32 : 0) : body->size);
-		len += room;
-		break;
-	case SEALED_CHUNKS:
-		plain[3] = (uint8_t)body->num_chunks;
-		cas_node_emit_leaf(body->chunks, body->num_chunks, plain + len);
-		len += CAS_NODE_HEADER + SEALED_FEW * CAS_LEAF_ENTRY;
-		for (uint32_t i = 0; i < body->num_chunks; i++)
-			if (!cas_extent_is_hole(&body->chunks[i]))
-				memcpy(refs + TREE_REF_SIZE * num_refs++, body->chunks[i].id.b,
-					TREE_REF_SIZE);
-		break;
-	case SEALED_TREE:
-		plain[2] = body->root.level;
-		memcpy(plain + len, body->root.id.b, CAS_ID_SIZE);
-		len += CAS_ID_SIZE;
-		memcpy(refs, body->root.id.b, CAS_ID_SIZE);
-		num_refs = 1;
-		break;
-	}
+	plain[2] = body->form == SEALED_TREE ? body->root.level : 0;
+	plain[3] = body->form == SEALED_CHUNKS ? (uint8_t)body->num_chunks : 0;
+	le64_put(plain + 8, body->size);
+	len = BODY_HEAD + put_contents(body, plain + BODY_HEAD);
 	/* The times and what is filled are still zero. */
 	cas_value_tag(&sealer->keys, plain, len, e.vtag);
-	if (body->form == SEALED_TREE)
-		put32(plain + 4, filled_units(sealed_body_filled(body)));
-	put64(plain + 16, (uint64_t)body->mtime);
-	put64(plain + 24, (uint64_t)body->ctime);
-	return seal(sealer, &e, refs, num_refs, plain, len, buf);
+	plain[0] = BODY_LATEST;
+	le64_put(plain + 16, (uint64_t)body->mtime);
+	le64_put(plain + 24, (uint64_t)body->ctime);
+	if (body->form == SEALED_INLINE)
+		len = pack_inline(sealer, body, plain, len);
+	else if (body->form == SEALED_CHUNKS)
+		len -= (SEALED_FEW - body->num_chunks) * (size_t)CAS_LEAF_ENTRY;
+	else
+		le32_put(plain + 4, filled_units(sealed_body_filled(body)));
+	return seal(sealer, &e, refs, put_refs(body, refs), plain, len, buf);
+}
+
+static int get_inline(
+	const struct sealer *sealer, struct sealed_body *body, const uint8_t *plain, size_t len)
+{
+	size_t packed = le32_get(plain + 4);
+	int r = 0;
+
+	if (body->size > SEALED_INLINE_MAX || packed > len - BODY_HEAD ||
+		(packed == 0 && body->size > len - BODY_HEAD) || (packed > 0 && body->size == 0))
+		return -EBADMSG;
+	if (body->size == 0)
+		return 0;
+	body->data = malloc(body->size);
+	if (body->data == NULL)
+		return -ENOMEM;
+	if (packed == 0)
+		memcpy(body->data, plain + BODY_HEAD, body->size);
+	else
+		r = cas_zstd_unpack(
+			sealer->suite, plain + BODY_HEAD, packed, body->data, body->size);
+	if (r < 0)
+		free(body->data);
+	return r;
 }
 
 static int get_chunks(struct sealed_body *body, const uint8_t *plain, size_t len, uint8_t num)
@@ -290,27 +325,22 @@ int sealed_get_body(
 	size_t len;
 	int r;
 
-	r = open_sealed(sealer, rec, BODY_HEAD, plain, sizeof(plain), &len);
+	r = open_sealed(sealer, rec, BODY_LATEST, BODY_HEAD, plain, sizeof(plain), &len);
 	if (r < 0)
 		return r;
 	if (plain[1] > SEALED_TREE)
 		return -EBADMSG;
 	body.form = (enum sealed_form)plain[1];
-	body.size = get64(plain + 8);
-	body.mtime = (int64_t)get64(plain + 16);
-	body.ctime = (int64_t)get64(plain + 24);
+	body.size = le64_get(plain + 8);
+	body.mtime = (int64_t)le64_get(plain + 16);
+	body.ctime = (int64_t)le64_get(plain + 24);
 	if (body.size > INT64_MAX)
 		return -EBADMSG;
 	switch (body.form) {
 	case SEALED_INLINE:
-		if (body.size > len - BODY_HEAD || body.size > SEALED_INLINE_MAX)
-			return -EBADMSG;
-		if (body.size > 0) {
-			body.data = malloc(body.size);
-			if (body.data == NULL)
-				return -ENOMEM;
-			memcpy(body.data, plain + BODY_HEAD, body.size);
-		}
+		r = get_inline(sealer, &body, plain, len);
+		if (r < 0)
+			return r;
 		break;
 	case SEALED_CHUNKS:
 		r = get_chunks(&body, plain, len, plain[3]);
@@ -322,7 +352,7 @@ int sealed_get_body(
 			return -EBADMSG;
 		body.root.level = plain[2];
 		body.root.len = body.size;
-		body.filled = get32(plain + 4) * FILLED_UNIT;
+		body.filled = le32_get(plain + 4) * FILLED_UNIT;
 		memcpy(body.root.id.b, plain + BODY_HEAD, CAS_ID_SIZE);
 		break;
 	}
@@ -338,7 +368,7 @@ size_t sealed_put_xattr(const struct sealer *sealer, uint64_t oid, const char *n
 	struct tree_element e = { .key = { .id = oid, .kind = TREE_XATTR } };
 	size_t used = XATTR_HEAD, padded;
 
-	put32(plain + 4, (uint32_t)len);
+	le32_put(plain + 4, (uint32_t)len);
 	used += cas_name_put(name, name_len, plain + used);
 	if (len > 0)
 		memcpy(plain + used, value, len);
@@ -357,10 +387,10 @@ int sealed_get_xattr(const struct sealer *sealer, const struct tree_record *rec,
 	size_t len, used, value_len;
 	int r;
 
-	r = open_sealed(sealer, rec, XATTR_HEAD, buf, TREE_XATTR_SEALED_MAX, &len);
+	r = open_sealed(sealer, rec, VERSION, XATTR_HEAD, buf, TREE_XATTR_SEALED_MAX, &len);
 	if (r < 0)
 		return r;
-	value_len = get32(buf + 4);
+	value_len = le32_get(buf + 4);
 	r = cas_name_get(buf + XATTR_HEAD, len - XATTR_HEAD, ret_name, ret_name_len, &used);
 	if (r < 0)
 		return r;

@@ -8,20 +8,26 @@
  *   attr   u8 version | u8 0 | u16 symlink_len | u32 mode | u32 uid | u32 gid | u64 rdev |
  *          i64 atime | i64 mtime | i64 ctime | i64 btime | symlink target | zeros to a multiple of
  *          64 when there is a target
- *   body   u8 version | u8 form | u8 level | u8 num | u32 filled | u64 size | i64 mtime | i64 ctime
- * | form 0: the bytes of the file, zeros to Padme's size form 1: num (up to 4) leaf entries of a
- * file of few chunks, in a leaf node (cas/manifest.h), zeros to 4 entries form 2: id[32] of the
- * root manifest xattr  u8 version | u8 0 | u16 0 | u32 value_len | name | value | zeros to Padme's
- * size
+ *   body   u8 version | u8 form | u8 level | u8 num | u32 filled | u64 size | i64 mtime |
+ *          i64 ctime | by form:
+ *          0: the bytes of the file, as a zstd frame of `filled` bytes when that is not 0; zeros to
+ *             Padme's size
+ *          1: num (up to 4) leaf entries of a file of few chunks, in a leaf node (cas/manifest.h)
+ *          2: id[32] of the root manifest
+ *   xattr  u8 version | u8 0 | u16 0 | u32 value_len | name | value | zeros to Padme's size
+ *
+ * Versions are 1, of a body 2: version 1 knew no compression, and filled form 1 up to 4 entries,
+ * which hid nothing as the references lie in clear. It is read for ever.
  *
  * mtime of a regular file and of a directory is in its body: that of attr counts until there is a
  * body. ctime is the later of both. So writing to a file does not touch its attr, and a chmod here
  * and a write there are no conflict.
  *
- * filled is in units of 64 KiB, rounded up; form 2 only.
+ * filled of form 2 is in units of 64 KiB, rounded up.
  *
  * The value tag covers what a person would call the value: of a body the size and contents but not
- * the times and filled, so that the same edit made twice is no conflict.
+ * the times and filled, so that the same edit made twice is no conflict. It is made of the bytes
+ * that version 1 has, so that it does not depend on the version, nor on what zstd makes of them.
  *
  * Opening checks that parent, target and tag in the clear part are those of the sealed part:
  * -EBADMSG otherwise. -EPROTONOSUPPORT: a version of the future.
@@ -81,7 +87,9 @@ struct sealed_body {
 /* Bytes that are not holes, for st_blocks. */
 uint64_t sealed_body_filled(const struct sealed_body *body);
 
+/* One thread's, as its suite is. */
 struct sealer {
+	struct cas_suite *suite;
 	struct cas_volume_keys keys;
 	uint8_t volume[CAS_VOLUME_SIZE];
 };

@@ -12,9 +12,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cas/pad.h"
+#include "cas/suite.h"
 #include "mountd/sealed.h"
 
-static const struct sealer sealer = {
+static struct sealer sealer = {
 	.keys = { .seal = { 1 }, .siv = { 2 }, .name = { 3 }, .value = { 4 } },
 	.volume = { 5 },
 };
@@ -174,6 +176,127 @@ static void sealed__bodies_come_back(void **state)
 	assert_int_equal(out.root.len, body.size);
 }
 
+static void sealed__text_is_packed_and_noise_is_not(void **state)
+{
+	struct sealed_body body = { .form = SEALED_INLINE }, out;
+	uint8_t buf[TREE_RECORD_MAX], data[SEALED_INLINE_MAX];
+	uint32_t noise = 1;
+	struct tree_record rec;
+
+	body.data = data;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t) "some text that repeats itself, "[i % 31];
+	for (body.size = 0; body.size <= sizeof(data); body.size += body.size < 40 ? 1 : 169) {
+		rec = parse(buf, sealed_put_body(&sealer, 77, &body, buf));
+		assert_int_equal(sealed_get_body(&sealer, &rec, &out), 0);
+		assert_int_equal(out.size, body.size);
+		if (body.size > 0)
+			assert_memory_equal(out.data, data, body.size);
+		free(out.data);
+		if (body.size > 300)
+			assert_true(rec.sealed_len < 300);
+	}
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)((noise = noise * 1664525 + 1013904223) >> 24);
+	body.size = 4000;
+	rec = parse(buf, sealed_put_body(&sealer, 77, &body, buf));
+	assert_int_equal(rec.sealed_len, CAS_META_OVERHEAD + 32 + cas_padme(4000));
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), 0);
+	assert_memory_equal(out.data, data, 4000);
+	free(out.data);
+}
+
+/* A record of a version 1 body, as it was made before there was another. */
+static struct tree_record old_body(uint8_t form, uint8_t num, uint32_t filled, uint64_t size,
+	const uint8_t *contents, size_t len, uint8_t *buf)
+{
+	static uint8_t sealed[8192];
+	uint8_t plain[8192] = { 1, form, 0, num }, aad[TREE_AAD_MAX];
+	struct tree_element e = { .key = { .id = 77, .kind = TREE_BODY },
+		.stamp = { .replica = 1, .epoch = 1 },
+		.lamport = 1,
+		.flags = form == SEALED_INLINE ? TREE_INLINE : 0 };
+	struct tree_record rec = { .sealed_len = (uint32_t)(32 + len + CAS_META_OVERHEAD),
+		.sealed = sealed };
+	int r;
+
+	memcpy(plain + 4, &filled, sizeof(filled));
+	memcpy(plain + 8, &size, sizeof(size));
+	memcpy(plain + 32, contents, len);
+	cas_value_tag(&sealer.keys, plain, 32 + len, e.vtag);
+	rec.e = e;
+	cas_meta_seal(&sealer.keys, aad, tree_record_aad(sealer.volume, &e, aad), plain, 32 + len,
+		sealed);
+	r = tree_record_emit(&rec, buf, TREE_RECORD_MAX);
+	assert_true(r > 0);
+	return parse(buf, (size_t)r);
+}
+
+static void sealed__version_1_opens_and_is_the_same_value(void **state)
+{
+	struct sealed_body body = { .form = SEALED_INLINE, .size = 1000 }, out;
+	uint8_t buf[TREE_RECORD_MAX], contents[4096] = { 0 }, vtag[16];
+	struct tree_record rec;
+
+	memset(contents, 'x', 1000);
+	rec = old_body(SEALED_INLINE, 0, 0, 1000, contents, cas_padme(1000), buf);
+	memcpy(vtag, rec.e.vtag, 16);
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), 0);
+	assert_int_equal(out.size, 1000);
+	assert_memory_equal(out.data, contents, 1000);
+	body.data = out.data;
+	rec = parse(buf, sealed_put_body(&sealer, 77, &body, buf));
+	assert_memory_equal(rec.e.vtag, vtag, 16);
+	free(out.data);
+
+	body = (struct sealed_body){ .form = SEALED_CHUNKS, .size = 200, .num_chunks = 1 };
+	body.chunks[0] = (struct cas_extent){
+		.len = 200, .chunk_len = 200, .id = { { 1 } }, .h = { { 2 } }
+	};
+	memset(contents, 0, sizeof(contents));
+	cas_node_emit_leaf(body.chunks, 1, contents);
+	rec = old_body(SEALED_CHUNKS, 1, 0, 200, contents,
+		CAS_NODE_HEADER + SEALED_FEW * CAS_LEAF_ENTRY, buf);
+	memcpy(vtag, rec.e.vtag, 16);
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), 0);
+	assert_memory_equal(&out.chunks[0], &body.chunks[0], sizeof(out.chunks[0]));
+	rec = parse(buf, sealed_put_body(&sealer, 77, &body, buf));
+	assert_memory_equal(rec.e.vtag, vtag, 16);
+}
+
+static void sealed__lies_about_what_is_packed_are_refused(void **state)
+{
+	struct sealed_body out;
+	uint8_t buf[TREE_RECORD_MAX], contents[4096];
+	struct tree_record rec;
+
+	memset(contents, 0xb5, sizeof(contents));
+	/* No frame, one that is longer than the record, and contents that are none. */
+	rec = old_body(SEALED_INLINE, 0, 100, 1000, contents, 1024, buf);
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), -EBADMSG);
+	rec = old_body(SEALED_INLINE, 0, 1025, 4000, contents, 1024, buf);
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), -EBADMSG);
+	rec = old_body(SEALED_INLINE, 0, 100, 0, contents, 1024, buf);
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), -EBADMSG);
+	/* More than there is; more than inline may be. */
+	rec = old_body(SEALED_INLINE, 0, 0, 1025, contents, 1024, buf);
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), -EBADMSG);
+	rec = old_body(SEALED_INLINE, 0, 0, SEALED_INLINE_MAX + 1, contents, 4096, buf);
+	assert_int_equal(sealed_get_body(&sealer, &rec, &out), -EBADMSG);
+}
+
+static int make_suite(void **state)
+{
+	sealer.suite = cas_suite_new();
+	return sealer.suite == NULL;
+}
+
+static int drop_suite(void **state)
+{
+	cas_suite_free(sealer.suite);
+	return 0;
+}
+
 static void sealed__xattr_comes_back(void **state)
 {
 	static uint8_t value[SEALED_XATTR_MAX], buf[TREE_RECORD_MAX], plain[TREE_XATTR_SEALED_MAX];
@@ -204,8 +327,11 @@ int main(void)
 		cmocka_unit_test(sealed__slash_in_a_name_is_refused),
 		cmocka_unit_test(sealed__attr_comes_back),
 		cmocka_unit_test(sealed__bodies_come_back),
+		cmocka_unit_test(sealed__text_is_packed_and_noise_is_not),
+		cmocka_unit_test(sealed__version_1_opens_and_is_the_same_value),
+		cmocka_unit_test(sealed__lies_about_what_is_packed_are_refused),
 		cmocka_unit_test(sealed__xattr_comes_back),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_suite, drop_suite);
 }
