@@ -18,10 +18,10 @@
  * and length that its parent says, is -EBADMSG.
  *
  * Shape: nodes are filled to 64 entries by writing on, though the format allows 256; a full one
- *that something is inserted into before its end is split in halves; small neighbours are joined
- *when both were changed since the last flush. So the shape depends on the sequence of edits and
- *flushes only, never on what happens to be loaded. Offsets and lengths are bytes of the file, at
- *most INT64_MAX (-EFBIG beyond).
+ * that something is inserted into before its end is split in halves; small neighbours are joined
+ * when both were changed since the last flush. So the shape depends on the sequence of edits and
+ * flushes only, never on what happens to be loaded. Offsets and lengths are bytes of the file, at
+ * most INT64_MAX (-EFBIG beyond).
  *
  * Not thread-safe. Allocation of a node (about 5 KiB) that fails aborts the process.
  */

@@ -346,12 +346,16 @@ static void tree__equals_a_flat_file_when_small(void **state)
 
 static void tree__equals_a_flat_file_with_many_levels(void **state)
 {
+	unsigned int level, max_level = 0;
 	struct rng rng;
 
 	rng_start(&rng);
-	for (unsigned long i = 0; i < 3 * rng_runs(); i++)
-		assert_int_equal(
-			run_against_model(rng_next(&rng), 400000, 3, 2000, 25000, 150000), 3);
+	for (unsigned long i = 0; i < 3 * rng_runs(); i++) {
+		level = run_against_model(rng_next(&rng), 400000, 3, 2000, 25000, 150000);
+		max_level = level > max_level ? level : max_level;
+	}
+	/* One run in thirty keeps to two. */
+	assert_int_equal(max_level, 3);
 }
 
 /* One history; trimming and nodes that are away must not show in what is written. */
