@@ -150,6 +150,11 @@ int flush_attr(struct mountd *m, struct inode *inode)
 	return r;
 }
 
+int flush_old_attr(struct mountd *m, struct inode *inode)
+{
+	return inode->dirty.view != m->view ? flush_attr(m, inode) : 0;
+}
+
 int flush_set_attr(struct mountd *m, struct inode *inode, const struct sealed_attr *attr)
 {
 	struct batch batch;

@@ -37,6 +37,9 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all);
 int flush_set_attr(struct mountd *m, struct inode *inode, const struct sealed_attr *attr);
 /* Publishes what is held of them: before something that an old head must not undo after a death. */
 int flush_attr(struct mountd *m, struct inode *inode);
+/* The same if they are held since before a pull: to whom publishes attributes next, what that pull
+ * brought is seen and would be replaced. */
+int flush_old_attr(struct mountd *m, struct inode *inode);
 /* Every dirty inode; goes on after an error and returns the first. */
 int flush_all(struct mountd *m);
 /* Dirty files, and forgetting all that is dirty; the number of files. */

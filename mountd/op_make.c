@@ -8,6 +8,7 @@
 #include "mountd/acl.h"
 #include "mountd/contents.h"
 #include "mountd/figure_walk.h"
+#include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/request.h"
@@ -288,6 +289,8 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 		r = edit_check_free(m, dir, name);
 	if (r == 0)
 		r = edit_reserve(m, dir);
+	if (r == 0)
+		r = flush_old_attr(m, inode);
 	if (r == 0)
 		r = add_link(m, inode, dir, name);
 	if (r < 0)

@@ -187,6 +187,10 @@ static int rename_now(struct mountd *m, struct side *from, struct side *to, unsi
 	if (r == 0 && flags & RENAME_EXCHANGE && inode_is_file(to->inode))
 		r = flush_inode(m, to->inode, true);
 	if (r == 0)
+		r = flush_old_attr(m, from->inode);
+	if (r == 0 && to->entry != NULL)
+		r = flush_old_attr(m, to->inode);
+	if (r == 0)
 		r = edit_reserve(m, from->dir);
 	if (r == 0)
 		r = edit_reserve(m, to->dir);
