@@ -120,6 +120,13 @@ def let_go(node, holder):
     return num
 
 
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it went with its supervisor
+
+
 def pids(node):
     return {w["role"]: w["pid"] for w in node.status()["workers"]}
 
@@ -169,10 +176,7 @@ def supervisor_dies(bench):
         old = node.server
         victims = [old.pid] + (harness.children(old.pid) if all_die else [])
         for pid in victims:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it went with its supervisor
+            kill(pid)
         old.wait(10)
         systemd.launch(node)
         settle(node)
@@ -188,7 +192,7 @@ def supervisor_dies(bench):
     node.bazil("volume", "mount", "v", "mnt")
     wait_for(lambda: len(systemd.store) == 5, "five descriptors in the store")
     for pid in [node.server.pid] + harness.children(node.server.pid):
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
     node.server.wait(10)
     gone = next(n for n in systemd.store if n.endswith(".state"))
     os.close(systemd.store.pop(gone))
