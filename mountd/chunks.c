@@ -188,6 +188,7 @@ static int ask_keys(
 	for (size_t i = 0; r == 0 && i < num; i++)
 		chunks_learn(m, &ids[i], reply.keys[i]);
 	m->num_chunk_keys += num;
+	m->num_key_calls++;
 	key_chunks_reply_release(&reply);
 	return r;
 }

@@ -85,6 +85,7 @@ static void status(void *self, struct ipc_call *call)
 		{ .name = "batches", .value = m->num_batches },
 		{ .name = "objects", .value = m->num_objects },
 		{ .name = "chunk_keys", .value = m->num_chunk_keys },
+		{ .name = "key_calls", .value = m->num_key_calls },
 		{ .name = "bytes_written", .value = m->bytes_written },
 		{ .name = "inodes_cached", .value = m->inodes.num },
 		{ .name = "names_cached", .value = m->num_names },

@@ -4,18 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cas/object.h"
 #include "cas/tree.h"
-#include "ipc/chan.h"
-#include "ipc/key.gen.h"
-#include "ipc/store.gen.h"
 #include "mountd/chunks.h"
 #include "mountd/contents.h"
 #include "mountd/mountd.h"
-#include "mountd/publish.h"
 
-#define REJOIN_MAX   (32u << 10)
-#define HAVE_AT_ONCE 4 /* asking pays for several at a time only */
+#define REJOIN_MAX (32u << 10)
 
 int run_new(struct run **ret, struct mountd *m)
 {
@@ -25,10 +19,7 @@ int run_new(struct run **ret, struct mountd *m)
 		return -ENOMEM;
 	run->m = m;
 	run->buf = malloc(RUN_WINDOW + REJOIN_MAX);
-	/* Every chunk is at least CAS_CHUNKER_MIN but the last of a run; the bound of a chunk
-	 * exceeds its length by an eighth and less than a KiB. */
-	run->sealed = malloc(RUN_WINDOW + RUN_WINDOW / 8 + RUN_JOBS * 1024 + CAS_OBJECT_MAX);
-	if (run->buf == NULL || run->sealed == NULL) {
+	if (run->buf == NULL || jobs_init(&run->jobs, m, RUN_WINDOW + REJOIN_MAX) < 0) {
 		run_free(run);
 		return -ENOMEM;
 	}
@@ -41,7 +32,7 @@ void run_free(struct run *run)
 	if (run == NULL)
 		return;
 	free(run->buf);
-	free(run->sealed);
+	jobs_release(&run->jobs);
 	free(run);
 }
 
@@ -55,106 +46,27 @@ size_t run_end(const struct dirty_file *file, size_t first)
 	return i;
 }
 
-static int ask_keys(struct run *run)
-{
-	uint8_t hashes[RUN_JOBS][32];
-	struct key_chunks req = {
-		.type = CAS_TYPE_CHUNK, .hashes = hashes, .num_hashes = run->num_jobs
-	};
-	struct key_chunks_reply reply;
-	int r;
-
-	for (size_t i = 0; i < run->num_jobs; i++)
-		memcpy(hashes[i], run->jobs[i].h.b, 32);
-	do {
-		r = key_chunks_wait(edge_key(run->m), &req, EDGE_WAIT_MS, &reply);
-	} while (edge_again(run->m, r));
-	if (r < 0)
-		return r;
-	if (reply.num_keys != run->num_jobs || reply.num_tags != run->num_jobs)
-		r = -EBADMSG;
-	for (size_t i = 0; r == 0 && i < run->num_jobs; i++) {
-		memcpy(run->jobs[i].key, reply.keys[i], CAS_KEY_SIZE);
-		memcpy(run->jobs[i].tag, reply.tags[i], CAS_KEY_SIZE);
-	}
-	run->m->num_chunk_keys += run->num_jobs;
-	key_chunks_reply_release(&reply);
-	return r;
-}
-
-/* Chunks that are stored already need neither sealing nor the way through the ring. */
-static int ask_have(struct run *run)
-{
-	uint8_t tags[RUN_JOBS][32];
-	struct store_have req = { .tags = tags, .num_tags = run->num_jobs };
-	struct store_have_reply reply;
-	int r;
-
-	for (size_t i = 0; i < run->num_jobs; i++)
-		memcpy(tags[i], run->jobs[i].tag, 32);
-	do {
-		r = store_have_wait(edge_store(run->m), &req, EDGE_WAIT_MS, &reply);
-	} while (edge_again(run->m, r));
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < run->num_jobs && i < reply.num_ids; i++) {
-		memcpy(run->jobs[i].id.b, reply.ids[i], CAS_ID_SIZE);
-		run->jobs[i].is_known = !cas_id_is_zero(&run->jobs[i].id);
-		run->num_known += run->jobs[i].is_known;
-	}
-	store_have_reply_release(&reply);
-	return 0;
-}
-
-static int publish_chunks(struct run *run)
-{
-	for (size_t i = 0; i < run->num_jobs; i++) {
-		const struct seal_job *job = &run->jobs[i];
-		uint8_t *room;
-		int r;
-
-		chunks_learn(run->m, &job->id, job->key);
-		if (job->is_known)
-			continue;
-		r = publish_object_begin(run->m, job->len, &room);
-		if (r < 0)
-			return r;
-		memcpy(room, job->buf, job->len);
-		publish_object_end(run->m, job->tag, job->len);
-	}
-	return 0;
-}
-
 /* The same was written again: then the tree, and with it its nodes, stays as it is. */
 static bool is_there(const struct run *run, struct cas_tree *tree, const struct cas_extent *extents,
 	uint64_t len)
 {
-	struct cas_extent old[RUN_JOBS];
+	struct cas_extent old[JOBS_MAX];
 	size_t num;
 
-	return run->num_known == run->num_jobs &&
-	       cas_tree_slice(tree, run->offset, len, old, RUN_JOBS, &num) == 0 &&
-	       num == run->num_jobs && memcmp(old, extents, num * sizeof(*old)) == 0;
+	return run->jobs.num_known == run->jobs.num &&
+	       cas_tree_slice(tree, run->offset, len, old, JOBS_MAX, &num) == 0 &&
+	       num == run->jobs.num && memcmp(old, extents, num * sizeof(*old)) == 0;
 }
 
 static int put_chunks(struct run *run, struct cas_tree *tree)
 {
-	struct cas_extent extents[RUN_JOBS];
-	uint64_t len = 0;
+	struct cas_extent extents[JOBS_MAX];
+	uint64_t len = jobs_extents(&run->jobs, 0, run->jobs.num, extents);
 
-	for (size_t i = 0; i < run->num_jobs; i++) {
-		const struct seal_job *job = &run->jobs[i];
-
-		extents[i] = (struct cas_extent){ .len = job->plain_len,
-			.chunk_len = (uint32_t)job->plain_len,
-			.id = job->id,
-			.h = job->h };
-		len += job->plain_len;
-	}
 	if (is_there(run, tree, extents, len))
 		return 0;
 	run->filled += len;
-	return cas_tree_replace(tree, run->offset, len, extents, run->num_jobs);
+	return cas_tree_replace(tree, run->offset, len, extents, run->jobs.num);
 }
 
 static void fill(struct run *run)
@@ -176,40 +88,16 @@ static void fill(struct run *run)
 
 size_t run_cut(struct run *run)
 {
-	size_t sealed_at = 0;
-	bool is_end;
-
 	fill(run);
-	is_end = run->next == run->end && run->is_last;
-	run->num_jobs = run->num_known = 0;
-	run->cut_len = 0;
-	while (run->cut_len < run->len && run->num_jobs < RUN_JOBS) {
-		const uint8_t *from = run->buf + run->cut_len;
-		size_t left = run->len - run->cut_len;
-		size_t len = left > CAS_CHUNKER_MAX ? CAS_CHUNKER_MAX : left;
-		size_t n = cas_chunker_cut(&run->m->chunker, from, len, is_end && len == left);
-
-		if (n == 0)
-			break;
-		run->jobs[run->num_jobs++] = (struct seal_job){
-			.plain = from, .plain_len = n, .buf = run->sealed + sealed_at
-		};
-		sealed_at += cas_chunk_bound(n);
-		run->cut_len += n;
-	}
-	return run->num_jobs;
-}
-
-int run_ask(struct run *run, bool have)
-{
-	int r = ask_keys(run);
-
-	return r == 0 && have && run->num_jobs >= HAVE_AT_ONCE ? ask_have(run) : r;
+	jobs_clear(&run->jobs);
+	run->cut_len =
+		jobs_cut(&run->jobs, run->buf, run->len, run->next == run->end && run->is_last);
+	return run->jobs.num;
 }
 
 int run_store(struct run *run, struct cas_tree *tree)
 {
-	int r = publish_chunks(run);
+	int r = jobs_publish(&run->jobs, 0, run->jobs.num);
 
 	if (r == 0)
 		r = put_chunks(run, tree);
@@ -224,14 +112,15 @@ int run_store(struct run *run, struct cas_tree *tree)
 int run_store_all(struct run *run, struct cas_tree *tree)
 {
 	struct sealers *sealers = run->m->sealers;
+	struct jobs *jobs = &run->jobs;
 
 	while (run_cut(run) > 0) {
-		int r = sealers_prepare(sealers, run->jobs, run->num_jobs);
+		int r = sealers_prepare(sealers, jobs->list, jobs->num);
 
 		if (r == 0)
-			r = run_ask(run, true);
+			r = jobs_ask(jobs, true);
 		if (r == 0)
-			r = sealers_seal(sealers, run->jobs, run->num_jobs);
+			r = sealers_seal(sealers, jobs->list, jobs->num);
 		if (r == 0)
 			r = run_store(run, tree);
 		if (r < 0)

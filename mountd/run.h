@@ -5,14 +5,12 @@
  *	run_new(&run, m);
  *	run_begin(run, inode, first extent, to the last byte?);
  *	while (run_cut(run) > 0) {
- *		sealers: prepare run->jobs
- *		run_ask(run, whether to ask stored what it has);
- *		sealers: seal run->jobs
+ *		sealers and jobs_ask (jobs.h) with run->jobs
  *		run_store(run, tree);
  *	}
  *
  * run_store_all() is this loop. Between run_cut and run_store the window is a copy of its own: the
- * extents may change meanwhile, and seal_jobs may be worked on by other threads.
+ * extents may change meanwhile, and the jobs may be worked on by other threads.
  */
 #ifndef BAZIL_MOUNTD_RUN_H
 #define BAZIL_MOUNTD_RUN_H
@@ -21,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mountd/sealers.h"
+#include "mountd/jobs.h"
 
 struct cas_tree;
 struct dirty_file;
@@ -29,20 +27,18 @@ struct inode;
 struct mountd;
 
 #define RUN_WINDOW (4u << 20) /* bytes sealed at a time */
-#define RUN_JOBS   256
 
 struct run {
 	struct mountd *m;
 	struct inode *inode;
 	size_t next, end; /* extents not yet in buf */
 	uint64_t offset;  /* of buf[0] in the file */
-	uint8_t *buf, *sealed;
+	uint8_t *buf;
 	size_t len, skip; /* skip: bytes of the next extent that are in the tree already */
 	bool is_last;	  /* its end is really an end: cut there */
 	size_t cut_len;	  /* bytes that became jobs */
 	uint64_t filled;  /* bytes put into the tree */
-	size_t num_jobs, num_known;
-	struct seal_job jobs[RUN_JOBS];
+	struct jobs jobs;
 };
 
 /* -ENOMEM. */
@@ -56,8 +52,6 @@ size_t run_end(const struct dirty_file *file, size_t first);
 void run_begin(struct run *run, struct inode *inode, struct cas_tree *tree, size_t first, bool all);
 /* Fills the window and makes jobs; returns their number. What is left in buf then is no chunk. */
 size_t run_cut(struct run *run);
-/* The keys of the prepared jobs; have: asks stored as well which of them it has. */
-int run_ask(struct run *run, bool have);
 /* The sealed jobs are published and in the tree; the window moves on. */
 int run_store(struct run *run, struct cas_tree *tree);
 int run_store_all(struct run *run, struct cas_tree *tree);

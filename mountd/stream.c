@@ -14,7 +14,6 @@
 #include "mountd/sealers.h"
 
 #define STRETCH_MIN (1u << 20) /* shorter ones are not worth a window */
-#define HAVE_EVERY  8
 
 enum step {
 	STREAM_IDLE,
@@ -30,11 +29,8 @@ struct stream {
 	struct run *run;
 	struct seal_work work;
 	ev_async signal;
-	/* Of the file that streams: windows since stored was asked what it has, and whether the
-	 * answer was worth it. */
-	uint64_t asked_oid;
-	unsigned unasked;
-	bool had_some;
+	uint64_t habit_oid;
+	struct jobs_habit habit; /* of the file that streams */
 };
 
 static void on_signal(struct ev_loop *loop, ev_async *signal, int events)
@@ -131,38 +127,28 @@ bool stream_start(struct stream *stream, struct inode *inode)
 	stream->part.upto = 0;
 	stream->oid = inode->oid;
 	stream->step = STREAM_PREPARE;
-	sealers_start(
-		m->sealers, &stream->work, SEAL_PREPARE, stream->run->jobs, stream->run->num_jobs);
-	return true;
-}
-
-/* Asking stored what it has waits for all that is in the ring: it is done for the first window of a
- * file, as long as it pays, and now and then. Chunks that are sealed for nothing are still stored
- * once. */
-static bool should_ask(struct stream *stream)
-{
-	if (stream->asked_oid != stream->oid) {
-		stream->asked_oid = stream->oid;
-		stream->had_some = true;
-	}
-	if (!stream->had_some && ++stream->unasked < HAVE_EVERY)
-		return false;
-	stream->unasked = 0;
+	sealers_start(m->sealers, &stream->work, SEAL_PREPARE, stream->run->jobs.list,
+		stream->run->jobs.num);
 	return true;
 }
 
 static int seal(struct stream *stream)
 {
-	struct run *run = stream->run;
-	bool ask = should_ask(stream);
-	int r = run_ask(run, ask);
+	struct jobs *jobs = &stream->run->jobs;
+	bool ask;
+	int r;
 
+	if (stream->habit_oid != stream->oid)
+		stream->habit = (struct jobs_habit){ .had_some = true };
+	stream->habit_oid = stream->oid;
+	ask = jobs_should_ask(&stream->habit);
+	r = jobs_ask(jobs, ask);
 	if (r < 0)
 		return r;
 	if (ask)
-		stream->had_some = run->num_known > 0;
+		stream->habit.had_some = jobs->num_known > 0;
 	stream->step = STREAM_SEAL;
-	sealers_start(stream->m->sealers, &stream->work, SEAL_SEAL, run->jobs, run->num_jobs);
+	sealers_start(stream->m->sealers, &stream->work, SEAL_SEAL, jobs->list, jobs->num);
 	return 0;
 }
 
@@ -203,7 +189,7 @@ static int step(struct stream *stream)
 	int r;
 
 	sealers_finish(stream->m->sealers, &stream->work);
-	r = seal_jobs_error(stream->run->jobs, stream->run->num_jobs);
+	r = seal_jobs_error(stream->run->jobs.list, stream->run->jobs.num);
 	if (stream->oid == 0)
 		r = -ECANCELED;
 	if (r == 0 && stream->step == STREAM_PREPARE) {
