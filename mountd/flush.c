@@ -1,6 +1,7 @@
 #include "mountd/flush.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "cas/tree.h"
 #include "mountd/changed.h"
 #include "mountd/contents.h"
+#include "mountd/group.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
 #include "mountd/run.h"
@@ -178,6 +180,7 @@ static void become_clean(struct mountd *m, struct inode *inode)
 	if (inode->contents != NULL)
 		dirty_clear(m->dirty, &inode->contents->file);
 	dirty_head_drop(m->dirty, &inode->head);
+	inode->goes_alone = false;
 	inode_mark_clean(&m->inodes, inode);
 }
 
@@ -335,14 +338,29 @@ int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inod
 	return 0;
 }
 
+/* Stores the inode, and with it those behind it that go together and are dirty since then or
+ * longer. Returns whose turn it is; *ret_r is of this inode. */
+static struct inode *flush_from(struct mountd *m, struct inode *inode, double since, int *ret_r)
+{
+	struct inode *prev = inode->dirty_prev, *next = inode->dirty_next;
+
+	*ret_r = 0;
+	if (publish_error(m) == 0 && group_takes(inode)) {
+		group_store(m->group, inode, since);
+		return prev->dirty_next; /* who is next by now, or this one again, alone */
+	}
+	*ret_r = flush_inode(m, inode, true);
+	return next;
+}
+
 int flush_all(struct mountd *m)
 {
 	struct inode *inode = m->inodes.dirty.dirty_next;
 	int first = 0;
 
 	while (inode != &m->inodes.dirty) {
-		struct inode *next = inode->dirty_next;
-		int r = flush_inode(m, inode, true);
+		int r;
+		struct inode *next = flush_from(m, inode, INFINITY, &r);
 
 		/* Only the times of a directory: not worth failing an unmount on a full disk. */
 		if (r == -ENOSPC && m->is_stopping && !inode_is_file(inode)) {
@@ -403,14 +421,12 @@ int flush_make_room(struct mountd *m, uint32_t slots)
 		return 0;
 	inode = m->inodes.dirty.dirty_next;
 	while (!has_room(m, slots) && inode != &m->inodes.dirty) {
-		struct inode *next = inode->dirty_next;
 		int r;
 
 		if (is_long(inode) && stream_start(m->stream, inode) && end_streams(m, slots))
 			break;
-		r = flush_inode(m, inode, true);
+		inode = flush_from(m, inode, INFINITY, &r);
 		first = first < 0 ? first : r;
-		inode = next;
 	}
 	if (has_room(m, slots))
 		return 0;
@@ -423,22 +439,30 @@ void flush_forget(struct mountd *m, struct inode *inode)
 		become_clean(m, inode);
 }
 
+/* What fails stays dirty and is tried again; fsync tells the user. A stream is being stored
+ * anyway. */
+static struct inode *flush_old(struct mountd *m, struct inode *inode, double since)
+{
+	struct inode *next = inode->dirty_next;
+	int r = -EBUSY;
+
+	if (!stream_is_of(m->stream, inode->oid))
+		next = flush_from(m, inode, since, &r);
+	if (r < 0)
+		inode_stay_dirty(&m->inodes, inode, ev_now(m->loop));
+	return next;
+}
+
 static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct mountd *m = timer->data;
-	double start = ev_time();
+	double start = ev_time(), since = ev_now(loop) - FLUSH_AGE_S;
 	struct inode *inode = m->inodes.dirty.dirty_next;
 
 	timer->repeat = TIMER_S;
-	while (m->nested == 0 && inode != &m->inodes.dirty) {
-		struct inode *next = inode->dirty_next;
+	while (m->nested == 0 && inode != &m->inodes.dirty && inode->dirty_since <= since) {
+		struct inode *next = flush_old(m, inode, since);
 
-		if (inode->dirty_since + FLUSH_AGE_S > ev_now(loop))
-			break;
-		/* What fails stays dirty and is tried again; fsync tells the user. A stream is
-		 * being stored anyway. */
-		if (stream_is_of(m->stream, inode->oid) || flush_inode(m, inode, true) < 0)
-			inode_stay_dirty(&m->inodes, inode, ev_now(loop));
 		if (ev_time() - start > TIMER_BUDGET_S) {
 			timer->repeat = 0.005;
 			break;

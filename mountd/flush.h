@@ -4,7 +4,8 @@
  *
  * When: a file has FLUSH_STREAM_BYTES unstored (up to its last content-defined cut, while the
  * writer goes on: mountd/stream.h); the log is full; the change is FLUSH_AGE_S old; fsync; a rename
- * over another file; unmount.
+ * over another file; unmount. Small new files go together, but for those that somebody waits for
+ * (mountd/group.h).
  *
  * Order, for a death anywhere: chunks, nodes, body (and attr) are in the ring in this order; then
  * the head says that the stored bytes count; then the slots are freed. Until then the slots still

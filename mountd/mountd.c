@@ -11,6 +11,7 @@
 #include "mountd/contents.h"
 #include "mountd/dir.h"
 #include "mountd/figures.h"
+#include "mountd/group.h"
 #include "mountd/sealers.h"
 #include "mountd/stream.h"
 
@@ -48,6 +49,8 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 		r = figures_new(&m->figures);
 	if (r == 0)
 		r = stream_new(&m->stream, m);
+	if (r == 0)
+		r = group_new(&m->group, m);
 	if (r == 0)
 		r = sealers_new(&m->sealers, m->suite, stream_signal, m->stream);
 	if (r == 0)

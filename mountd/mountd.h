@@ -31,6 +31,7 @@ struct ahead;
 struct chunks;
 struct figures;
 struct figure_walk;
+struct group;
 struct changed;
 struct parked;
 struct sealers;
@@ -76,6 +77,7 @@ struct mountd {
 	struct ahead *ahead;
 	struct sealers *sealers;
 	struct stream *stream; /* the file that is stored while it is written */
+	struct group *group;   /* small files that are stored together */
 	struct changed *changed;
 	struct figures *figures;
 	struct figure_walk *walk; /* NULL: nobody waits for figures */

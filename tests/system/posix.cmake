@@ -2,3 +2,4 @@
 bazil_system_test(posix SCRIPT posix_mount.py TIMEOUT 1500)
 bazil_system_test(model SCRIPT model_mount.py TIMEOUT 600)
 bazil_system_test(stream SCRIPT stream_mount.py TIMEOUT 600)
+bazil_system_test(small_files SCRIPT small_files.py TIMEOUT 600)
