@@ -27,7 +27,8 @@
 struct told {
 	struct told *next;
 	uint64_t oid;
-	uint64_t seen; /* not for the kernel: all before it was told, this view is shown */
+	bool keeps_pages; /* of the inode only its attributes are to be asked again */
+	uint64_t seen;	  /* not for the kernel: all before it was told, this view is shown */
 	size_t name_len;
 	char *name;
 };
@@ -62,7 +63,8 @@ static void notify(struct mountd *m, const struct told *told)
 		(void)fuse_lowlevel_notify_inval_entry(
 			m->session.se, told->oid, told->name, told->name_len);
 	else
-		(void)fuse_lowlevel_notify_inval_inode(m->session.se, told->oid, 0, 0);
+		(void)fuse_lowlevel_notify_inval_inode(
+			m->session.se, told->oid, told->keeps_pages ? -1 : 0, 0);
 }
 
 static void *changed_main(void *arg)
@@ -174,6 +176,23 @@ static void tell(struct changed *changed, uint64_t oid, const char *name, size_t
 		if (told->name == NULL)
 			abort();
 	}
+	enqueue(changed, told);
+}
+
+/*
+ * What is dirty here is what its pages say, and stays so until it is stored (changed_look_again).
+ * To drop them the kernel waits for each that is being written; a mountd that is killed while it
+ * waits for a writer cannot end before its successor has answered that writer.
+ */
+static void tell_inode(struct changed *changed, uint64_t oid)
+{
+	const struct inode *inode = inode_find_quietly(&changed->m->inodes, oid);
+	struct told *told = calloc(1, sizeof(*told));
+
+	if (told == NULL)
+		abort();
+	told->oid = oid;
+	told->keeps_pages = inode != NULL && inode->head != DIRTY_NO_HEAD;
 	enqueue(changed, told);
 }
 
@@ -327,7 +346,7 @@ static void apply_all(struct changed *changed)
 		inode = inode_find_quietly(&m->inodes, oids[i]);
 		if (inode == NULL || inode->sibling_of != 0)
 			continue;
-		tell(changed, oids[i], NULL, 0);
+		tell_inode(changed, oids[i]);
 		forget_inode(m, oids[i]);
 	}
 	free(oids);
@@ -359,7 +378,7 @@ static void apply(struct changed *changed, const struct store_changed *msg)
 				body_changed(changed, change->id);
 			else
 				forget_inode(m, change->id);
-			tell(changed, change->id, NULL, 0);
+			tell_inode(changed, change->id);
 			count_anew(m, change->id);
 		}
 	}
