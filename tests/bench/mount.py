@@ -102,8 +102,8 @@ class Bindfs(Mirror):
 
 
 class Passthrough(Mirror):
-    """libfuse's example, which Debian ships as source. It holds a descriptor for each inode that the kernel knows, so that as an
-    ordinary user it may have to do without the trees."""
+    """libfuse's example, which Debian ships as source. It holds a descriptor for each inode that the kernel knows, so that it does
+    without the trees where it may not have so many."""
     name = "passthrough"
     most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     source = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
@@ -111,6 +111,17 @@ class Passthrough(Mirror):
     @classmethod
     def is_here(cls):
         return os.path.exists(cls.source) and shutil.which("cc")
+
+    @classmethod
+    def want_files(cls, num):
+        """Whether so many can be had."""
+        if num > cls.most_files:
+            try:
+                resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[0], num))
+            except (ValueError, PermissionError):
+                return False
+        cls.most_files = max(num, cls.most_files)
+        return True
 
     def mount(self):
         program = os.path.join(self.base, "passthrough_ll")
@@ -403,9 +414,7 @@ def main():
             make_repository(source)
         # The clone has an object for each file beside it.
         num_files = 3 * num + num_micro
-        if ROOT:
-            Passthrough.most_files = max(Passthrough.most_files, 2 * num_files)
-        elif num_files >= Passthrough.most_files:
+        if not Passthrough.want_files(num_files + 1):
             print("passthrough: the trees have more files than it may open; these rows are left out")
         for cls in (Native, Passthrough, Bindfs, Gocryptfs, Bazil):
             if cls.name not in args.only.split(",") or (cls is Gocryptfs and not shutil.which("gocryptfs")) or (
