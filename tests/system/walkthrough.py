@@ -69,10 +69,10 @@ def back_way(white, black, w, b, address):
 
 
 def choose_trees():
-    """Real trees of this machine until there are 10,000 files and 200 MB."""
+    """Real trees of this machine until there are 10,000 files and 200 MB; two at least, as each side edits its own."""
     chosen, num, size = [], 0, 0
     for path in TREES:
-        if num >= 10000 and size >= 200e6:
+        if len(chosen) >= 2 and num >= 10000 and size >= 200e6:
             break
         if os.path.isdir(path):
             n, s = tree.count(path)
