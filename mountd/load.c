@@ -258,6 +258,21 @@ static int add_name(struct mountd *m, struct inode *inode, const struct sealed_l
 	return 0;
 }
 
+/* A link is where its greatest element says: of one renamed on two nodes the other place is not
+ * shown (tree/view.h). One record that is damaged must not hide all others. */
+static int absorb_link(struct mountd *m, struct inode *dir, const struct tree_record *rec,
+	struct sealed_link *ret_shown)
+{
+	struct sealed_link link;
+	int r = sealed_get_link(&m->sealer, rec, &link);
+
+	if (r == 0 && link.parent == at_oid(m, dir->oid)) {
+		*ret_shown = link;
+		r = add_name(m, dir, &link, rec->e.tag);
+	}
+	return r == -EBADMSG || r == -EPROTONOSUPPORT ? 0 : r;
+}
+
 /* The link records of a reply, with their targets' records and nodes behind each. */
 static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_bytes *records,
 	const struct store_node *nodes, size_t num_nodes, uint64_t *ret_last)
@@ -265,7 +280,8 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 	struct records left = { records->data, records->len };
 	struct gathered gathered = { 0 };
 	struct sealed_link shown = { 0 };
-	struct tree_record rec;
+	struct tree_record rec, link;
+	bool has_link = false;
 	struct inode *inode;
 	size_t next = 0;
 	int r, end;
@@ -295,20 +311,18 @@ static int absorb_names(struct mountd *m, struct inode *dir, const struct ipc_by
 				(void)sibling_add(m, dir, &shown);
 			gathered = (struct gathered){ 0 };
 		}
+		if (has_link &&
+			(end < 0 || rec.e.key.kind != TREE_LINK || rec.e.key.id != link.e.key.id)) {
+			has_link = false;
+			r = absorb_link(m, dir, &link, &shown);
+			if (r < 0)
+				return r;
+		}
 		if (end < 0)
 			return 0;
 		if (rec.e.key.kind == TREE_LINK) {
-			struct sealed_link link;
-
 			*ret_last = rec.e.key.id;
-			r = sealed_get_link(&m->sealer, &rec, &link);
-			/* One record that is damaged must not hide all others. */
-			if (r == 0 && link.parent == at_oid(m, dir->oid)) {
-				shown = link;
-				r = add_name(m, dir, &link, rec.e.tag);
-			}
-			if (r < 0 && r != -EBADMSG && r != -EPROTONOSUPPORT)
-				return r;
+			keep_greatest(&link, &has_link, &rec);
 		} else {
 			gather(&gathered, &rec);
 		}

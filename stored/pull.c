@@ -370,6 +370,26 @@ static int note_change(struct applying *a, const struct tree_element *e)
 	return engine_changes_add(a->changes, &change);
 }
 
+/* Where a link is shown before an effect: another of its elements may win, and that place is none
+ * of the peer's. */
+static int note_place(struct applying *a, const struct tree_key *key)
+{
+	struct engine_change change = { .kind = TREE_LINK, .id = key->id };
+	struct reg *reg = &a->engine->new;
+	const struct tree_element *shown;
+	int r;
+
+	if (key->kind != TREE_LINK)
+		return 0;
+	r = reg_load(reg, txn(a->engine), a->vol->number, key);
+	if (r < 0 || reg->num == 0)
+		return r;
+	shown = &reg->e[reg_winner(reg)].e;
+	change.parent = shown->parent;
+	memcpy(change.tag, shown->tag, sizeof(change.tag));
+	return engine_changes_add(a->changes, &change);
+}
+
 /* Ends the frame when it is large; what it holds counts from the pull's commit on only. */
 static int cut_part(struct applying *a)
 {
@@ -406,7 +426,9 @@ static int apply_all(struct applying *a)
 
 		if ((effect->type == TREE_REMOVE) != (i < merge->num_effects))
 			continue;
-		r = apply_effect(a, effect);
+		r = note_place(a, &effect->e.key);
+		if (r == 0)
+			r = apply_effect(a, effect);
 		if (r == 0)
 			r = note_change(a, &effect->e);
 		if (r == 0)

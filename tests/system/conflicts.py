@@ -86,6 +86,25 @@ def test(bench):
     left = [siblings(white, name) for name in names]
     check(left == [[]] * 5, f"settled at black, shown at white: {left}")
     white.sh(f"diff -r mnt {black.home}/mnt")
+    renamed(white, black)
+
+
+def renamed(white, black):
+    """What both gave another name has one, the same on both, and is there once."""
+    white.sh("cd mnt && mkdir d e && touch d/f1 d/f2 d/f3 d/f4 && mkdir d/g && echo in >d/g/in")
+    black.bazil("volume", "sync", "v", "white")
+    black.sh("ls -R mnt")
+    for node, other in ((white, "e"), (black, "d")):
+        node.sh(f"cd mnt && for n in f1 f2 f3; do mv d/$n d/$n.{node.name}; done; mv d/f4 {other}/f4.{node.name}; mv d/g {other}/g.{node.name}")
+    for puller, other in ((black, "white"), (white, "black"), (black, "white")):
+        puller.bazil("volume", "sync", "v", other)
+    for when in ("at once", "after a remount"):
+        shown = [node.sh("cd mnt && find d e | sort") for node in (white, black)]
+        check(shown[0] == shown[1], f"renamed on both, {when}: {shown}")
+        check(shown[0].count("\n") == 8, f"renamed on both, not there once, {when}: {shown[0]}")
+        for node in (white, black):
+            node.sh(f"bazil volume unmount v && bazil volume mount v {node.home}/mnt")
+    say("names given on both sides are the same")
 
 
 harness.run(test)
