@@ -76,7 +76,7 @@ def all_jobs(build, fuzz, where, fuzz_seconds):
         Job("simulation", [os.path.join(program, "test_tree_simulation")], 20, "times its runs", BAZIL_RUNS="20"),
         system("storm", "storm.py", 30, "rounds", BAZIL_ROUNDS="30"),
         system("deaths", "deaths.py", 3, "rounds", BAZIL_ROUNDS="3"),
-        system("model", "model_mount.py", 100000, "operations", "20000"),
+        system("model", "model_mount.py", 120000, "operations", "20000"),
         system("apps", "apps.py", 2, "rounds", BAZIL_ROUNDS="2"),
         system("accounting", "accounting.py", 60, "seconds", BAZIL_SECONDS="60"),
         system("gc", "gc.py", 1, "turns"),
