@@ -91,8 +91,8 @@ static int absorb(struct mountd *m, uint64_t beside, const struct gathered *gath
 	inode->subdirs = node->subdirs;
 	inode->entries = node->entries;
 	inode->num_xattrs = node->num_xattrs;
-	if (S_ISDIR(attr.mode) && inode->nlink == 0)
-		inode->nlink = 1; /* an empty directory that is gone is never looked up */
+	if (gathered->oid == TREE_ROOT)
+		inode->nlink = 1; /* which no link names */
 	/* The root of a snapshot is shown as old as that. */
 	if (at_is_history(id) && gathered->oid == TREE_ROOT)
 		inode->attr.mtime = inode->body.mtime = (int64_t)at_time(m, id);

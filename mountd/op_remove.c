@@ -62,7 +62,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, boo
 	if (r == 0) {
 		sibling_drop(m, inode);
 		edit_name_gone(m, dir, entry);
-		edit_unlink_done(m, inode, now);
+		edit_unlink_done(inode, now);
 		if (inode->nlink == 0 && lookup_held(&m->inodes, inode->oid) == 0 &&
 			!m->inodes.counts_lost)
 			edit_remove_orphan(m, inode->oid);

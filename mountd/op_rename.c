@@ -131,7 +131,7 @@ static int move(struct mountd *m, struct side *from, struct side *to, int64_t no
 	if (to->entry != NULL) {
 		sibling_drop(m, to->inode);
 		edit_name_gone(m, to->dir, to->entry);
-		edit_unlink_done(m, to->inode, now);
+		edit_unlink_done(to->inode, now);
 		if (to->inode->nlink == 0 && lookup_held(&m->inodes, to->inode->oid) == 0 &&
 			!m->inodes.counts_lost)
 			edit_remove_orphan(m, to->inode->oid);

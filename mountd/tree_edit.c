@@ -87,24 +87,19 @@ void edit_unlink_prepare(struct batch *batch, struct inode *inode, int64_t now)
 {
 	struct sealed_attr attr = inode->attr;
 
-	if (inode_is_dir(inode)) {
-		batch_remove(batch, TREE_ATTR, inode->oid, NULL);
-		return;
-	}
-	/* The last link: it stays until the kernel forgets it (edit_remove_orphan). */
+	/* The last link, of a directory its only one: it stays until the kernel forgets it
+	 * (edit_remove_orphan). */
 	if (inode->nlink <= 1)
 		return;
 	attr.ctime = now;
 	batch_put_attr(batch, inode->oid, &attr);
 }
 
-void edit_unlink_done(struct mountd *m, struct inode *inode, int64_t now)
+void edit_unlink_done(struct inode *inode, int64_t now)
 {
 	inode->attr.ctime = now;
 	if (inode->nlink > 0)
 		inode->nlink--;
-	if (inode_is_dir(inode))
-		flush_forget(m, inode); /* its times are of no use, and would bring it back */
 }
 
 static void drop_names(struct mountd *m, struct inode *inode)
@@ -123,7 +118,7 @@ void edit_remove_orphan(struct mountd *m, uint64_t oid)
 	if (inode == NULL || inode->nlink > 0 || inode->pins > 0 || oid == TREE_ROOT)
 		return;
 	flush_forget(m, inode);
-	if (!inode_is_dir(inode) && inode->sibling_of == 0) {
+	if (inode->sibling_of == 0) {
 		batch_begin(m, &batch);
 		batch_remove(&batch, TREE_ATTR, oid, NULL);
 		/* If this fails it is an orphan of the next mount. */

@@ -42,7 +42,7 @@ void edit_name_gone(struct mountd *m, struct inode *dir, struct dirent_entry *en
  * the inode may be gone then.
  */
 void edit_unlink_prepare(struct batch *batch, struct inode *inode, int64_t now);
-void edit_unlink_done(struct mountd *m, struct inode *inode, int64_t now);
+void edit_unlink_done(struct inode *inode, int64_t now);
 /* The kernel let go of an inode without a link: it is removed. */
 void edit_remove_orphan(struct mountd *m, uint64_t oid);
 /* Inodes that an earlier mount left without a link. */

@@ -81,6 +81,40 @@ def attributes_survive(node, rng):
     print(f"attributes: {len(made)} files, {killer.kills} kills of mountd")
 
 
+REMOVED = """
+import json, os, signal, subprocess, sys
+
+def kill():
+    workers = json.loads(subprocess.run(["bazil", "server", "status", "-json"], capture_output=True, check=True).stdout)["workers"]
+    os.kill(next(w["pid"] for w in workers if w["role"] == "mountd"), signal.SIGKILL)
+
+os.mkdir("mnt/gone", 0o700)
+with open("mnt/gone.txt", "w") as f:
+    f.write("text")
+fds = [os.open("mnt/" + name, os.O_RDONLY) for name in ("gone", "gone.txt")]
+was = [os.fstat(fd) for fd in fds]
+os.rmdir("mnt/gone")
+os.unlink("mnt/gone.txt")
+for _ in range(2):
+    kill()
+    for fd, old in zip(fds, was):
+        os.fsync(fd)
+        new = os.fstat(fd)
+        assert (new.st_mode, new.st_size, new.st_mtime_ns, new.st_nlink) == (old.st_mode, old.st_size, old.st_mtime_ns, 0), (old, new)
+    assert os.pread(fds[1], 5, 0) == b"text"
+for fd in fds:
+    os.close(fd)
+assert not {"gone", "gone.txt"} & set(os.listdir("mnt"))
+"""
+
+
+def removed_stay_open(node):
+    """A file and a directory that were removed while open are what they were, also for the next mountd."""
+    settle(node)
+    r = node.command(["/usr/bin/python3", "-c", REMOVED], timeout=60)
+    check(r.returncode == 0, f"removed while open: {r.stderr}")
+
+
 def sync_under_fire(white, black, victim, role, rng, source, round_no):
     settle(white)
     settle(black)
@@ -122,6 +156,7 @@ def test(bench):
     source = "/usr/include/linux"
     for n in range(rounds):
         attributes_survive(white, rng)
+        removed_stay_open(white)
         for role in ("stored", "keyd", "syncd"):
             copy_under_fire(white, role, rng, source, n)
         black.bazil("volume", "sync", "v", "white", timeout=120)
