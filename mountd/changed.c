@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "ipc/chan.h"
@@ -45,9 +46,10 @@ struct changed {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct told *first, **last; /* under the lock */
-	bool stop;
-	_Atomic uint64_t seen; /* the last view shown: from the thread to the loop */
-	ev_async seen_signal;
+	_Atomic uint64_t seen;	    /* the last view shown: from the thread to the loop */
+	int seen_fd;		    /* an eventfd, that says so */
+	ev_io seen_signal;
+	bool is_apart;			/* the thread's: it has its own table of descriptors */
 	struct held *held, **held_last; /* the main thread's */
 	ev_timer timer;
 };
@@ -67,6 +69,28 @@ static void notify(struct mountd *m, const struct told *told)
 			m->session.se, told->oid, told->keeps_pages ? -1 : 0, 0);
 }
 
+/*
+ * If this process is killed while the thread waits in the kernel, that wait may last until the next
+ * mountd serves. Whatever else is open here, and the lock on the state memory, must not: so the
+ * thread has a table of its own, with the two descriptors in it that it needs. (remains.h of the
+ * supervisor.)
+ */
+static void stand_apart(struct changed *changed)
+{
+	const unsigned a = (unsigned)changed->m->session.fd, b = (unsigned)changed->seen_fd;
+	const unsigned low = a < b ? a : b, high = a < b ? b : a;
+
+	if (changed->is_apart)
+		return;
+	changed->is_apart = true;
+	if (close_range(high + 1, ~0u, CLOSE_RANGE_UNSHARE) < 0)
+		return; /* no worse than before Linux 5.9 */
+	if (high > low + 1)
+		(void)close_range(low + 1, high - 1, 0);
+	if (low > 0)
+		(void)close_range(0, low - 1, 0);
+}
+
 static void *changed_main(void *arg)
 {
 	struct changed *changed = arg;
@@ -75,18 +99,17 @@ static void *changed_main(void *arg)
 	for (;;) {
 		struct told *told;
 
-		while (changed->first == NULL && !changed->stop)
+		while (changed->first == NULL)
 			pthread_cond_wait(&changed->wake, &changed->lock);
-		if (changed->stop)
-			break;
 		told = changed->first;
 		changed->first = told->next;
 		if (changed->first == NULL)
 			changed->last = &changed->first;
 		pthread_mutex_unlock(&changed->lock);
+		stand_apart(changed);
 		if (told->seen) {
 			atomic_store(&changed->seen, told->seen);
-			ev_async_send(changed->m->loop, &changed->seen_signal);
+			eventfd_write(changed->seen_fd, 1);
 		} else {
 			notify(changed->m, told);
 		}
@@ -94,15 +117,17 @@ static void *changed_main(void *arg)
 		free(told);
 		pthread_mutex_lock(&changed->lock);
 	}
-	pthread_mutex_unlock(&changed->lock);
 	return NULL;
 }
 
-static void on_seen(struct ev_loop *loop, ev_async *signal, int events)
+static void on_seen(struct ev_loop *loop, ev_io *signal, int events)
 {
 	struct changed *changed = signal->data;
-	struct store_seen msg = { .view = atomic_load(&changed->seen) };
+	struct store_seen msg;
+	eventfd_t ignored;
 
+	eventfd_read(changed->seen_fd, &ignored);
+	msg.view = atomic_load(&changed->seen);
 	if (changed->m->edges.store != NULL)
 		(void)store_seen(changed->m->edges.store, &msg);
 }
@@ -118,9 +143,12 @@ int changed_new(struct changed **ret, struct mountd *m)
 	changed->m = m;
 	changed->last = &changed->first;
 	changed->held_last = &changed->held;
-	ev_async_init(&changed->seen_signal, on_seen);
+	changed->seen_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (changed->seen_fd < 0)
+		return -errno;
+	ev_io_init(&changed->seen_signal, on_seen, changed->seen_fd, EV_READ);
 	changed->seen_signal.data = changed;
-	ev_async_start(m->loop, &changed->seen_signal);
+	ev_io_start(m->loop, &changed->seen_signal);
 	pthread_mutex_init(&changed->lock, NULL);
 	pthread_cond_init(&changed->wake, NULL);
 	sigfillset(&all);
@@ -129,18 +157,6 @@ int changed_new(struct changed **ret, struct mountd *m)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	*ret = changed;
 	return r;
-}
-
-void changed_free(struct changed *changed)
-{
-	if (changed == NULL)
-		return;
-	pthread_mutex_lock(&changed->lock);
-	changed->stop = true;
-	pthread_cond_signal(&changed->wake);
-	pthread_mutex_unlock(&changed->lock);
-	pthread_join(changed->thread, NULL);
-	free(changed);
 }
 
 static void enqueue(struct changed *changed, struct told *told)

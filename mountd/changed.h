@@ -18,10 +18,8 @@ struct changed;
 struct inode;
 struct mountd;
 
-/* Starts the thread: before the sandbox. */
+/* Starts the thread: before the sandbox. It ends with the process. */
 int changed_new(struct changed **ret, struct mountd *m);
-/* Ends it. The kernel's connection must be closed or answering. */
-void changed_free(struct changed *changed);
 
 /*
  * Loads attr and counts anew while unstored bytes stay on top of the old contents: what was pulled

@@ -16,6 +16,7 @@
 #include "supervisor/edges.h"
 #include "supervisor/mounts.h"
 #include "supervisor/rebuild.h"
+#include "supervisor/remains.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/watchdog.h"
 #include "worker/log.h"
@@ -97,6 +98,7 @@ static void forget_process(struct child *c)
 	ev_io_stop(loop, &c->exited);
 	ev_io_stop(loop, &c->log);
 	watchdog_stop(c);
+	remains_stop(c);
 	child_set_timer(c, -1);
 	if (c->log.fd >= 0)
 		close(c->log.fd);
@@ -129,6 +131,16 @@ static void on_exited(struct ev_loop *loop, struct ev_io *w, int events)
 		c->is_fault = true;
 	forget_process(c);
 	died(c, how);
+}
+
+void child_abandon(struct child *c)
+{
+	if (c->log.fd >= 0)
+		child_log_read(c);
+	ev_io_stop(c->supervisor->loop, &c->exited);
+	remains_keep(c->supervisor, TAKE_FD(c->pidfd));
+	forget_process(c);
+	died(c, "it is dead, but for a thread that is held back by the kernel");
 }
 
 static void died(struct child *c, const char *how)
@@ -265,6 +277,7 @@ void child_init(struct child *c, struct supervisor *s, const struct role *role, 
 	ev_io_init(&c->log, child_on_log, -1, EV_READ);
 	ev_init(&c->timer, on_timer);
 	watchdog_init(c);
+	remains_init(c);
 	c->exited.data = c->log.data = c->timer.data = c;
 }
 

@@ -5,9 +5,9 @@
  * handed over -> BEGINNING -> work_begin answered -> RUNNING -> died -> BACKING_OFF -> STARTING ...
  *   any -> child_stop() -> STOPPING -> STOPPED
  *
- * Its death is seen by a pidfd, its hanging by watchdog.h. It is restarted at once the first time,
- * then after 10, 50, 250 ms and every second; the count is forgotten when it lived for 10 s. Its
- * edges are made anew (edges.h), and requests for it wait meanwhile (control.h).
+ * Its death is seen by a pidfd, or by remains.h, its hanging by watchdog.h. It is restarted at once
+ * the first time, then after 10, 50, 250 ms and every second; the count is forgotten when it lived
+ * for 10 s. Its edges are made anew (edges.h), and requests for it wait meanwhile (control.h).
  */
 #ifndef BAZIL_SUPERVISOR_CHILD_H
 #define BAZIL_SUPERVISOR_CHILD_H
@@ -44,6 +44,7 @@ struct child {
 	struct ev_io exited, log;
 	struct ev_timer timer; /* of the state: too slow, back-off, or kill */
 	struct ev_timer ping;
+	struct ev_timer remains;
 	struct ipc_chan *work;
 	struct ipc_chan *ctl; /* we are the client */
 	int ctl_fd;	      /* its end of that, until it is handed over */
@@ -85,6 +86,9 @@ void child_release(struct child *c);
 
 /* It has said work_ready and been checked: it may be given descriptors. */
 bool child_is_ready(const struct child *c);
+
+/* It is dead though its pidfd does not say so (remains.h): its next life begins without its end. */
+void child_abandon(struct child *c);
 
 /* Looks at the process itself: its death may not have been dealt with yet. */
 bool child_is_alive(const struct child *c);

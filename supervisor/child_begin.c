@@ -13,6 +13,7 @@
 #include "supervisor/mounts.h"
 #include "supervisor/peers.h"
 #include "supervisor/rebuild.h"
+#include "supervisor/remains.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/upgrade.h"
 #include "supervisor/verify.h"
@@ -188,6 +189,7 @@ static void work_closed(void *self, struct ipc_chan *chan, int err)
 		child_kill(c, "it spoke nonsense to the supervisor");
 	else
 		child_set_timer(c, CLOSED_SECONDS);
+	remains_watch(c);
 }
 
 static void ctl_closed(void *self, struct ipc_chan *chan, int err)

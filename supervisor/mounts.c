@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/chan.h"
@@ -23,9 +23,9 @@
 #include "worker/log.h"
 #include "worker/scope.h"
 
-#define DIRTY_SIZE     ((off_t)64 << 20)
-#define STATE_SIZE     ((off_t)64 << 10)
-#define PREDECESSOR_MS 5000
+#define DIRTY_SIZE	   ((off_t)64 << 20)
+#define STATE_SIZE	   ((off_t)64 << 10)
+#define PREDECESSOR_PAUSES 500
 
 static void close_fd(int *fd)
 {
@@ -235,26 +235,37 @@ static void attach(struct mount *m)
 		fail(m, -EAGAIN, "server: the mounter is being restarted: try again");
 }
 
+/* Who has the lock on the state memory; 0: nobody. */
+static pid_t locker(const struct mount *m)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(m->state_fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+		return 0;
+	return lock.l_pid;
+}
+
 /*
  * A mountd of a supervisor that was killed may still be storing what it has. It holds a lock on the
  * memory that we now give to another one; as it may be killed at any time, it is killed here.
  */
 static void end_predecessor(const struct mount *m)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	const struct timespec pause = { .tv_nsec = 10000000 };
 	_cleanup_(closep) int pidfd = -1;
-	struct pollfd p = { .events = POLLIN };
+	const pid_t pid = locker(m);
 
-	if (fcntl(m->state_fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK || lock.l_pid <= 0)
+	if (pid <= 0)
 		return;
-	pidfd = p.fd = (int)syscall(SYS_pidfd_open, lock.l_pid, 0);
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	/* The pid is that process's still if it still has the lock, now that we hold on to it. */
-	lock = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	if (pidfd < 0 || fcntl(m->state_fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+	if (pidfd < 0 || locker(m) != pid)
 		return;
 	log_info("the mountd of the last server is ended");
 	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-	poll(&p, 1, PREDECESSOR_MS);
+	/* Not for its end, which may be held back: see remains.h. */
+	for (int i = 0; i < PREDECESSOR_PAUSES && locker(m) == pid; i++)
+		nanosleep(&pause, NULL);
 }
 
 void mounts_resume(struct supervisor *s)

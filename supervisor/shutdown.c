@@ -3,6 +3,7 @@
 #include "supervisor/control.h"
 #include "supervisor/edges.h"
 #include "supervisor/mounts.h"
+#include "supervisor/remains.h"
 #include "supervisor/supervisor.h"
 #include "worker/log.h"
 
@@ -83,6 +84,7 @@ void shutdown_all(struct supervisor *s)
 	stop_role(s, ROLE_STORED);
 	stop_role(s, ROLE_KEYD);
 	stop_role(s, ROLE_MOUNTER);
+	remains_release(s);
 	edges_release(s);
 	control_release(s);
 }

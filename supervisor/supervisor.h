@@ -24,6 +24,7 @@ struct client;
 struct edge;
 struct mount;
 struct ipc_call;
+struct remains;
 
 struct supervisor {
 	struct ev_loop *loop;
@@ -34,6 +35,7 @@ struct supervisor {
 	struct edge *edges;		  /* edges.h */
 	struct mount *mounts;		  /* mounts.h */
 	struct client *clients;		  /* control.h */
+	struct remains *remains;	  /* remains.h */
 	uint64_t num_edges_made, num_mounts_made;
 
 	int listener; /* for peers; -1: none */

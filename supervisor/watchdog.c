@@ -8,9 +8,9 @@
 #include "ipc/chan.h"
 #include "ipc/work.gen.h"
 #include "supervisor/mounts.h"
+#include "supervisor/remains.h"
 #include "supervisor/supervisor.h"
 #include "worker/log.h"
-#include "worker/scope.h"
 
 double watchdog_patience(void)
 {
@@ -23,21 +23,6 @@ double watchdog_patience(void)
 static void answered(void *arg, int err, const struct work_ping_reply *reply)
 {
 	((struct child *)arg)->asked = 0;
-}
-
-/* "PID (comm) STATE ...", and comm may contain anything. */
-static char state_of(pid_t pid)
-{
-	_cleanup_(fclosep) FILE *f = NULL;
-	char path[64], line[512];
-	const char *end;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (!f || !fgets(line, sizeof(line), f))
-		return '?';
-	end = strrchr(line, ')');
-	return end && end[1] == ' ' ? end[2] : '?';
 }
 
 /* Who waits for this one is not to blame. Its next life gives them their time anew. */
@@ -55,7 +40,7 @@ static bool is_excused(struct child *c)
 {
 	struct supervisor *s = c->supervisor;
 
-	if (state_of(c->pid) == 'D')
+	if (remains_state(c->pid) == 'D')
 		return true;
 	return c->mount &&
 	       (is_unwell(&s->children[ROLE_STORED], c) || is_unwell(&s->children[ROLE_KEYD], c));

@@ -139,6 +139,67 @@ def sync_under_fire(white, black, victim, role, rng, source, round_no):
     print(f"sync: {victim.name}'s {role}: {killer.kills} kills, {failures} of 6 syncs failed")
 
 
+# Dirties every page of a mapped file, which nobody is told of before the kernel writes them back; then reads them again
+# until its input ends.
+MAPPER = """
+import mmap, os, select, sys
+f = os.open(sys.argv[1], os.O_RDWR)
+mem = mmap.mmap(f, os.fstat(f).st_size)
+for at in range(0, len(mem), 4096):
+    mem[at:at + 8] = b'%08d' % (at // 4096)
+print('dirty', flush=True)
+while not select.select([0], [], [], 0.05)[0]:
+    assert mem[4096:4104] == b'00000001'
+"""
+
+
+def stuck_thread(pid):
+    """Whether a thread of it is in an uninterruptible wait."""
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as f:
+                if f.read().rpartition(")")[2].split()[0] == "D":
+                    return True
+    except OSError:
+        pass
+    return False
+
+
+def killed_while_pages_are_dropped(white, black, rounds):
+    """A pull brings a file whose mapped pages are dirty: to drop them the kernel has mountd's thread wait for answers that
+    only mountd gives. Killed there it does not end before its successor has answered; so that must not wait for its end."""
+    settle(white)
+    settle(black)
+    stuck = 0
+    for n in range(rounds):
+        name = f"mnt/mapped{n}"
+        white.sh(f"head -c 16000000 /dev/zero >{name} && sync {name}")
+        black.bazil("volume", "sync", "v", "white")
+        mapper = subprocess.Popen([*black.prefix(), "python3", "-c", MAPPER, f"{black.home}/{name}"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True, env=black.environment())
+        check(mapper.stdout.readline() == "dirty\n", "the file could not be mapped")
+        white.sh(f"echo more >>{name} && sync {name}")
+        pid = black.worker("mountd")["pid"]
+        sync = subprocess.Popen([*black.prefix(), black.bench.bin + "/bazil", "volume", "sync", "v", "white"],
+                                env=black.environment(), stderr=subprocess.DEVNULL)
+        wait_for(lambda: stuck_thread(pid) or sync.poll() is not None, "pages to be dropped")
+        subprocess.run([*black.user.prefix(), "kill", "-KILL", str(pid)], capture_output=True)
+        killed = time.monotonic()
+        black.command(["ls", "-l", "mnt"], timeout=10)
+        took = time.monotonic() - killed
+        check(took < 3, f"the mount was away for {took:.1f} s")
+        sync.wait(60)
+        mapper.communicate("\n", timeout=60)
+        check(mapper.returncode == 0, "who had it mapped was disturbed")
+        stuck += "held back" in black.worker("mountd")["last_death"]
+    settle(black)
+    for n in range(rounds):
+        black.sh(f"for i in 1 1000 3905; do dd if=mnt/mapped{n} bs=4096 skip=$i count=1 status=none | head -c 8 | "
+                 "cmp - <(printf %08d $i) || exit 1; done")
+    check(stuck > 0, f"in none of {rounds} rounds was a thread held back")
+    print(f"mountd killed while pages are dropped: {rounds} rounds, a thread was held back in {stuck}")
+
+
 def test(bench):
     seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
     print(f"BAZIL_SEED={seed}")
@@ -154,6 +215,7 @@ def test(bench):
     black.sh(f"bazil peer add -name=white {w} && bazil peer location set white 127.0.0.1:{white.port} && bazil sharing add friends <{white.home}/key")
     black.sh("bazil volume connect -sharing=friends white v && bazil volume storage add -sharing=friends v peerkey:white && mkdir mnt && bazil volume mount v mnt")
     source = "/usr/include/linux"
+    killed_while_pages_are_dropped(white, black, 4)
     for n in range(rounds):
         attributes_survive(white, rng)
         removed_stay_open(white)
