@@ -197,8 +197,8 @@ static void stored_part(struct mountd *m, struct inode *inode, const struct seal
 		m->dirty, &inode->contents->file, part->from, part->upto - part->from, part->seq);
 }
 
-int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *body,
-	const struct flush_part *part)
+static int publish_body(struct mountd *m, struct inode *inode, struct sealed_body *body,
+	const struct flush_part *part, bool answers)
 {
 	uint64_t view = inode->dirty.view;
 	struct batch batch;
@@ -211,7 +211,7 @@ int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *bod
 		batch_put_attr(&batch, inode->oid, &inode->attr);
 	batch_put_body(&batch, inode->oid, body);
 	/* A request that flushes first, as a rename, is not done by that. */
-	r = batch_publish_aside(&batch, view);
+	r = answers ? batch_publish(&batch, view, 0) : batch_publish_aside(&batch, view);
 	if (r < 0)
 		return r;
 	if (body->data == NULL || body->data != inode->body.data)
@@ -234,7 +234,13 @@ int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *bod
 	return 0;
 }
 
-int flush_inode(struct mountd *m, struct inode *inode, bool all)
+int flush_publish(struct mountd *m, struct inode *inode, struct sealed_body *body,
+	const struct flush_part *part)
+{
+	return publish_body(m, inode, body, part, false);
+}
+
+static int store_inode(struct mountd *m, struct inode *inode, bool all, bool answers)
 {
 	struct sealed_body body = { 0 };
 	struct flush_part part = { .upto = UINT64_MAX };
@@ -256,7 +262,7 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 	else
 		r = store_tree(m, inode, all, &body, &part.upto);
 	if (r == 0)
-		r = flush_publish(m, inode, &body, all ? NULL : &part);
+		r = publish_body(m, inode, &body, all ? NULL : &part, answers);
 	if (r < 0) {
 		if (body.data != inode->body.data)
 			free(body.data);
@@ -265,6 +271,25 @@ int flush_inode(struct mountd *m, struct inode *inode, bool all)
 	inode->pins--;
 	if (r == 0 && all && inode->pins == 0)
 		contents_free(m, inode);
+	return r;
+}
+
+int flush_inode(struct mountd *m, struct inode *inode, bool all)
+{
+	return store_inode(m, inode, all, false);
+}
+
+int flush_answer(struct mountd *m, struct inode *inode, uint64_t view)
+{
+	const uint64_t old = inode->dirty.view;
+	int r = flush_attr(m, inode);
+
+	if (r < 0)
+		return r;
+	inode->dirty.view = view;
+	r = store_inode(m, inode, true, true);
+	if (r < 0)
+		inode->dirty.view = old;
 	return r;
 }
 

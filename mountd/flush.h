@@ -34,6 +34,9 @@ struct sealed_body;
 
 /* all: to the last byte, the inode is clean afterwards. Else what is worth it. */
 int flush_inode(struct mountd *m, struct inode *inode, bool all);
+/* All of it, and that is what the kernel's request asks for (mountd/state.h). view: of the versions
+ * that this is to take the place of. */
+int flush_answer(struct mountd *m, struct inode *inode, uint64_t view);
 /* Attributes of a file that changed: held with what else is dirty of it, or published. */
 int flush_set_attr(struct mountd *m, struct inode *inode, const struct sealed_attr *attr);
 /* Publishes what is held of them: before something that an old head must not undo after a death. */

@@ -153,6 +153,30 @@ static size_t count_siblings(const struct mountd *m, uint64_t oid)
 	return num;
 }
 
+static bool is_same_value(
+	struct mountd *m, const struct sealed_body *a, const struct sealed_body *b)
+{
+	uint8_t buf[2][SEALED_RECORD_SMALL];
+	struct tree_record recs[2];
+	const size_t len[] = { sealed_put_body(&m->sealer, 1, a, buf[0]),
+		sealed_put_body(&m->sealer, 1, b, buf[1]) };
+
+	return tree_record_parse(buf[0], len[0], &recs[0]) == 0 &&
+	       tree_record_parse(buf[1], len[1], &recs[1]) == 0 &&
+	       memcmp(recs[0].e.vtag, recs[1].e.vtag, TREE_TAG_SIZE) == 0;
+}
+
+/*
+ * Storing the file is the removal. Where it stands on what is shown as the sibling, the version
+ * that won was never seen, and stays.
+ */
+static int remove_by_storing(struct mountd *m, struct inode *file, const struct inode *sibling)
+{
+	const bool is_base = is_same_value(m, &file->body, &sibling->body);
+
+	return flush_answer(m, file, is_base ? file->dirty.view : m->view);
+}
+
 int sibling_remove(struct mountd *m, struct inode *sibling)
 {
 	struct inode *file;
@@ -164,7 +188,7 @@ int sibling_remove(struct mountd *m, struct inode *sibling)
 	if (count_siblings(m, file->oid) > 1)
 		return -EPERM;
 	if (file->head != DIRTY_NO_HEAD)
-		return flush_inode(m, file, true);
+		return remove_by_storing(m, file, sibling);
 	batch_begin(m, &batch);
 	batch_put_body(&batch, file->oid, &file->body);
 	r = batch_publish(&batch, m->view, 0);
