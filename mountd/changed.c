@@ -251,6 +251,7 @@ int changed_refresh(struct mountd *m, struct inode *inode)
 		inode->entries = fresh->entries;
 		inode->subdirs = fresh->subdirs;
 		inode->num_xattrs = fresh->num_xattrs;
+		inode->strays = fresh->strays;
 		inode->has_no_default_acl = false;
 		if (fresh->parent != 0)
 			inode->parent = fresh->parent;

@@ -48,6 +48,8 @@ struct figure_walk {
 struct counting {
 	struct mountd *m;
 	struct frame *frame;
+	struct tree_record link; /* the greatest element so far of the link that comes by */
+	bool has_link;
 	uint64_t target; /* the inode whose records come by; 0: none */
 	bool is_dir;
 	uint32_t nlink;
@@ -122,19 +124,19 @@ static int add_subdir(struct frame *frame, uint64_t node)
 	return 0;
 }
 
-static int begin_link(struct counting *c, const struct tree_record *rec)
+/* All elements of the link came by: it is in this directory, be it out of a cycle (mountd/load.c).
+ */
+static int begin_link(struct counting *c)
 {
 	struct frame *frame = c->frame;
 	uint64_t node;
 
-	/* Several elements of one link come one after the other, the winner first. */
-	if (rec->e.key.id == frame->after)
+	if (!c->has_link)
 		return 0;
-	frame->after = rec->e.key.id;
-	if (rec->e.parent != at_oid(c->m, frame->node))
-		return 0;
-	c->target = rec->e.target;
-	c->is_dir = rec->e.flags & TREE_DIRECTORY;
+	c->has_link = false;
+	frame->after = c->link.e.key.id;
+	c->target = c->link.e.target;
+	c->is_dir = c->link.e.flags & TREE_DIRECTORY;
 	c->has_attr = false;
 	c->num_bodies = 0;
 	c->nlink = 1;
@@ -147,15 +149,30 @@ static int begin_link(struct counting *c, const struct tree_record *rec)
 	return node != 0 ? add_subdir(frame, node) : -ENFILE;
 }
 
+static int see_link(struct counting *c, const struct tree_record *rec)
+{
+	int r = 0;
+
+	if (c->has_link && rec->e.key.id != c->link.e.key.id)
+		r = begin_link(c);
+	if (!c->has_link || tree_element_compare(&rec->e, &c->link.e) > 0)
+		c->link = *rec;
+	c->has_link = true;
+	return r;
+}
+
 static int count_record(struct counting *c, const struct tree_record *rec,
 	const struct store_dir_reply *reply, size_t *next_node)
 {
+	int r;
+
 	if (c->target != 0 && (rec->e.key.kind == TREE_LINK || rec->e.key.id != c->target))
 		count_inode(c);
 	if (rec->e.key.kind == TREE_LINK)
-		return begin_link(c, rec);
-	if (c->target == 0)
-		return 0;
+		return see_link(c, rec);
+	r = begin_link(c);
+	if (r < 0 || c->target == 0)
+		return r;
 	if (rec->e.key.kind == TREE_ATTR && !c->has_attr) {
 		c->attr = *rec;
 		c->has_attr = true;
@@ -204,6 +221,8 @@ static int count_page(struct mountd *m, struct frame *frame, bool *ret_end)
 	records = (struct records){ reply.records.data, reply.records.len };
 	while (r == 0 && (r = records_next(&records, &rec)) == 0)
 		r = count_record(c, &rec, &reply, &next_node);
+	if (r == -ENOENT && begin_link(c) < 0)
+		r = -ENFILE;
 	if (c->target != 0)
 		count_inode(c);
 	if (reply.next > frame->after)

@@ -8,10 +8,12 @@
 #include "mountd/hidden.h"
 #include "mountd/mountd.h"
 #include "mountd/records.h"
+#include "mountd/sibling.h"
 
 #define DEPTH_MAX 4096
 
-/* The name of an inode in its parent: of a file with several, of the one that wins. */
+/* The name of an inode in its parent: of a file with several, of the one that wins; of a directory
+ * out of a cycle the one in the root. */
 static int name_of(struct mountd *m, uint64_t oid, uint64_t at, struct sealed_link *ret,
 	char name[SEALED_NAME_MAX + 1])
 {
@@ -33,7 +35,12 @@ static int name_of(struct mountd *m, uint64_t oid, uint64_t at, struct sealed_li
 			best = rec;
 	if (r == -ENOENT)
 		r = best.sealed != NULL ? sealed_get_link(&m->sealer, &best, ret) : -ENOENT;
-	if (r == 0) {
+	if (r == 0 && reply.num_nodes > 0 && reply.nodes[0].is_fallen) {
+		ret->parent = TREE_ROOT;
+		ret->name_len = (uint16_t)sibling_name(
+			name, ret->name, ret->name_len, best.e.stamp.replica, 1);
+		name[ret->name_len] = '\0';
+	} else if (r == 0) {
 		memcpy(name, ret->name, ret->name_len);
 		name[ret->name_len] = '\0';
 	}

@@ -33,6 +33,8 @@ struct inode {
 	uint32_t nlink; /* links that name it; directories: 0 or 1 */
 	uint32_t subdirs;
 	uint32_t num_xattrs;
+	uint32_t strays; /* directories shown in the root though their links say here (tree/view.h)
+			  */
 	bool has_no_default_acl; /* looked for and not found; false: not known */
 	uint64_t entries;
 	struct sealed_attr attr;   /* symlink target: owned */

@@ -91,6 +91,7 @@ static int absorb(struct mountd *m, uint64_t beside, const struct gathered *gath
 	inode->subdirs = node->subdirs;
 	inode->entries = node->entries;
 	inode->num_xattrs = node->num_xattrs;
+	inode->strays = node->strays;
 	if (gathered->oid == TREE_ROOT)
 		inode->nlink = 1; /* which no link names */
 	/* The root of a snapshot is shown as old as that. */
@@ -98,6 +99,13 @@ static int absorb(struct mountd *m, uint64_t beside, const struct gathered *gath
 		inode->attr.mtime = inode->body.mtime = (int64_t)at_time(m, id);
 	*ret = inode;
 	return 0;
+}
+
+static bool is_fallen(const struct store_inode_reply *reply, uint64_t oid)
+{
+	const struct store_node *node = find_node(reply->nodes, reply->num_nodes, oid);
+
+	return node != NULL && node->is_fallen;
 }
 
 static int fetch_inode(struct mountd *m, uint64_t node, struct inode **ret)
@@ -128,7 +136,32 @@ static int fetch_inode(struct mountd *m, uint64_t node, struct inode **ret)
 	if (r == -ENOENT)
 		r = absorb(m, node, &gathered, find_node(reply.nodes, reply.num_nodes, oid), ret);
 	if (r == 0 && has_link)
-		(*ret)->parent = at_node(m, node, link.e.parent);
+		(*ret)->parent =
+			at_node(m, node, is_fallen(&reply, oid) ? TREE_ROOT : link.e.parent);
+	store_inode_reply_release(&reply);
+	return r;
+}
+
+int load_link(struct mountd *m, uint64_t oid, struct sealed_link *ret)
+{
+	struct store_inode_reply reply;
+	struct tree_record rec, link = { 0 };
+	struct records records;
+	bool has_link = false;
+	int r;
+
+	do {
+		r = store_inode_wait(
+			edge_store(m), &(struct store_inode){ .oid = oid }, EDGE_WAIT_MS, &reply);
+	} while (edge_again(m, r));
+	if (r < 0)
+		return r;
+	records = (struct records){ reply.records.data, reply.records.len };
+	while ((r = records_next(&records, &rec)) == 0)
+		if (rec.e.key.kind == TREE_LINK)
+			keep_greatest(&link, &has_link, &rec);
+	if (r == -ENOENT && has_link)
+		r = sealed_get_link(&m->sealer, &link, ret);
 	store_inode_reply_release(&reply);
 	return r;
 }
@@ -258,18 +291,36 @@ static int add_name(struct mountd *m, struct inode *inode, const struct sealed_l
 	return 0;
 }
 
-/* A link is where its greatest element says: of one renamed on two nodes the other place is not
- * shown (tree/view.h). One record that is damaged must not hide all others. */
+/* A directory out of a cycle, under the first conflict name that nobody has. */
+static void add_fallen(
+	struct mountd *m, struct inode *root, const struct sealed_link *link, uint32_t replica)
+{
+	char name[SEALED_NAME_MAX + 1];
+	struct dirent_entry *entry;
+	uint32_t rank = 1;
+	size_t len;
+
+	do {
+		len = sibling_name(name, link->name, link->name_len, replica, rank++);
+		entry = dir_find(root->dir, name, len);
+	} while (entry != NULL && entry->lid != link->lid);
+	put_name(m, root, link, name, len);
+}
+
+/* A link is shown where its greatest element says, which rec is, unless that closes a cycle
+ * (tree/view.h). One record that is damaged must not hide all others. */
 static int absorb_link(struct mountd *m, struct inode *dir, const struct tree_record *rec,
 	struct sealed_link *ret_shown)
 {
 	struct sealed_link link;
 	int r = sealed_get_link(&m->sealer, rec, &link);
 
-	if (r == 0 && link.parent == at_oid(m, dir->oid)) {
+	if (r == 0)
 		*ret_shown = link;
+	if (r == 0 && link.parent != at_oid(m, dir->oid))
+		add_fallen(m, dir, &link, rec->e.stamp.replica);
+	else if (r == 0)
 		r = add_name(m, dir, &link, rec->e.tag);
-	}
 	return r == -EBADMSG || r == -EPROTONOSUPPORT ? 0 : r;
 }
 

@@ -29,6 +29,8 @@ int load_all_names(struct mountd *m, struct inode *dir);
 /* A name of a directory. -ENOENT. The entry is valid until the next wait. */
 int load_name(struct mountd *m, struct inode *dir, const char *name, size_t len,
 	struct dirent_entry **ret);
+/* The one link of a directory: what its record says. */
+int load_link(struct mountd *m, uint64_t oid, struct sealed_link *ret);
 /* The name that has this tag in the directory, if it is there. -ENOENT. name: 256 bytes. */
 int load_tag(struct mountd *m, struct inode *dir, const uint8_t tag[TREE_TAG_SIZE], char *ret_name);
 /* A page of a directory too large to be loaded: names go into the (incomplete) dir, those with

@@ -28,6 +28,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, boo
 	int64_t now = request_now();
 	struct dirent_entry *entry = NULL;
 	struct inode *dir, *inode = NULL;
+	struct edit_strays strays;
 	struct batch batch;
 	int r;
 
@@ -49,11 +50,16 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, boo
 	if (r == 0 && want_dir)
 		r = check_empty(m, inode);
 	if (r == 0)
+		r = edit_find_strays(m, inode, &strays);
+	/* That may have loaded the names of this directory. */
+	if (r == 0)
+		r = load_name(m, dir, name, strlen(name), &entry);
+	if (r == 0)
 		r = edit_reserve_removal(m, dir);
 	if (r == 0) {
 		batch_begin(m, &batch);
 		batch_remove(&batch, TREE_LINK, entry->lid, NULL);
-		edit_unlink_prepare(&batch, inode, now);
+		edit_unlink_prepare(&batch, inode, &strays, now);
 		/* With a put (the ctime of what remains) a full disk would refuse the removal. */
 		batch.grows = false;
 		edit_touch(m, dir, now);

@@ -22,13 +22,17 @@ struct side {
 	const char *name;
 	struct dirent_entry *entry; /* NULL: nothing */
 	struct inode *inode;
+	struct edit_strays strays; /* of what is to be replaced */
 };
 
 static int find_side(struct mountd *m, fuse_ino_t parent, const char *name, struct side *side)
 {
 	int r = edit_check_name(m, name);
 
-	*side = (struct side){ .name = name };
+	side->name = name;
+	side->dir = side->inode = NULL;
+	side->entry = NULL;
+	side->strays.num = 0;
 	if (r == 0)
 		r = load_dir(m, parent, &side->dir);
 	if (r == 0)
@@ -38,8 +42,10 @@ static int find_side(struct mountd *m, fuse_ino_t parent, const char *name, stru
 	return r;
 }
 
-static int check_replace(const struct side *from, const struct side *to)
+static int check_replace(struct mountd *m, struct side *from, struct side *to)
 {
+	int r;
+
 	if (to->entry == NULL)
 		return 0;
 	if (inode_is_dir(from->inode) && !inode_is_dir(to->inode))
@@ -48,7 +54,13 @@ static int check_replace(const struct side *from, const struct side *to)
 		return -EISDIR;
 	if (inode_is_dir(to->inode) && to->inode->entries > 0)
 		return -ENOTEMPTY;
-	return 0;
+	r = edit_find_strays(m, to->inode, &to->strays);
+	/* That may have loaded the names of both directories. */
+	if (r == 0)
+		r = load_name(m, from->dir, from->name, strlen(from->name), &from->entry);
+	if (r == 0)
+		r = load_name(m, to->dir, to->name, strlen(to->name), &to->entry);
+	return r;
 }
 
 /* The link record of what is at `from`, moved to where `to` says. */
@@ -122,7 +134,7 @@ static int move(struct mountd *m, struct side *from, struct side *to, int64_t no
 	if (to->entry != NULL) {
 		batch_remove(&batch, TREE_LINK, to->entry->lid, NULL);
 		if (to->inode != from->inode)
-			edit_unlink_prepare(&batch, to->inode, now);
+			edit_unlink_prepare(&batch, to->inode, &to->strays, now);
 	}
 	r = batch_publish(&batch, m->view, 0);
 	if (r < 0)
@@ -179,7 +191,7 @@ static int rename_now(struct mountd *m, struct side *from, struct side *to, unsi
 	if (!(flags & RENAME_EXCHANGE) && to->entry != NULL && from->inode == to->inode)
 		return 0;
 	if (!(flags & RENAME_EXCHANGE))
-		r = check_replace(from, to);
+		r = check_replace(m, from, to);
 	/* What takes another file's place must be whole: its contents are in the ring before its
 	 * name, so that a power cut never shows an empty or half file there. */
 	if (r == 0 && to->entry != NULL && inode_is_file(from->inode))

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
@@ -83,10 +84,50 @@ void edit_name_gone(struct mountd *m, struct inode *dir, struct dirent_entry *en
 	m->num_names--;
 }
 
-void edit_unlink_prepare(struct batch *batch, struct inode *inode, int64_t now)
+static int add_stray(struct mountd *m, const struct inode *from, const struct inode *root,
+	uint64_t oid, struct edit_strays *strays)
+{
+	const struct dirent_entry *entry;
+	struct sealed_link *link = &strays->links[strays->num];
+	int r;
+
+	if (strays->num == EDIT_STRAYS_MAX)
+		return -ENOTEMPTY;
+	r = load_link(m, oid, link);
+	entry = dir_find_lid(root->dir, oid);
+	if (r < 0 || link->parent != from->oid || entry == NULL)
+		return r;
+	link->parent = TREE_ROOT;
+	link->name_len = entry->name_len;
+	memcpy(link->name, entry->name, entry->name_len);
+	strays->num++;
+	return 0;
+}
+
+int edit_find_strays(struct mountd *m, const struct inode *inode, struct edit_strays *ret)
+{
+	struct inode *root;
+	int r;
+
+	ret->num = 0;
+	if (!inode_is_dir(inode) || inode->strays == 0)
+		return 0;
+	r = load_dir(m, TREE_ROOT, &root);
+	if (r == 0 && !root->dir->complete)
+		r = load_all_names(m, root);
+	for (size_t i = 0; r == 0 && i < root->dir->num; i++)
+		if (root->dir->order[i]->is_computed && root->dir->order[i]->type == S_IFDIR >> 12)
+			r = add_stray(m, inode, root, root->dir->order[i]->target, ret);
+	return r;
+}
+
+void edit_unlink_prepare(
+	struct batch *batch, struct inode *inode, const struct edit_strays *strays, int64_t now)
 {
 	struct sealed_attr attr = inode->attr;
 
+	for (size_t i = 0; i < strays->num; i++)
+		batch_put_link(batch, &strays->links[i]);
 	/* The last link, of a directory its only one: it stays until the kernel forgets it
 	 * (edit_remove_orphan). */
 	if (inode->nlink <= 1)

@@ -37,11 +37,25 @@ void edit_name_added(struct mountd *m, struct inode *dir, const struct sealed_li
 void edit_name_gone(struct mountd *m, struct inode *dir, struct dirent_entry *entry);
 
 /*
+ * Before a directory goes: the links that say that their directories are in it, while these are
+ * shown in the root, out of a cycle (tree/view.h). They are put there with it, under the names
+ * that they are shown by; else it would come back, as nothing is left without a place. Waits for
+ * stored; -ENOTEMPTY: too many.
+ */
+#define EDIT_STRAYS_MAX 16
+struct edit_strays {
+	struct sealed_link links[EDIT_STRAYS_MAX];
+	size_t num;
+};
+int edit_find_strays(struct mountd *m, const struct inode *inode, struct edit_strays *ret);
+
+/*
  * The link of inode goes. Before publishing: adds to the batch what must change besides the link
  * (ctime, or the removal of an inode that nobody has open). After: does the same to the cache;
  * the inode may be gone then.
  */
-void edit_unlink_prepare(struct batch *batch, struct inode *inode, int64_t now);
+void edit_unlink_prepare(
+	struct batch *batch, struct inode *inode, const struct edit_strays *strays, int64_t now);
 void edit_unlink_done(struct inode *inode, int64_t now);
 /* The kernel let go of an inode without a link: it is removed. */
 void edit_remove_orphan(struct mountd *m, uint64_t oid);

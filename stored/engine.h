@@ -212,6 +212,8 @@ struct engine_node {
 	uint64_t entries;
 	uint32_t subdirs;
 	uint32_t num_xattrs;
+	bool is_fallen;	 /* shown in the root, wherever its link says (stored/fallen.h) */
+	uint32_t strays; /* such directories whose links say that they are in this one */
 };
 
 /* Packed records one after another, and what they do not say. The caller owns the memory, and sets

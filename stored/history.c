@@ -263,6 +263,37 @@ bool history_fallen(struct engine *engine, const struct volume *vol, uint64_t oi
 	return found;
 }
 
+static int each_fallen(struct engine *engine, const struct volume *vol, enum db_table table,
+	uint64_t at, history_fallen_fn *fn, void *arg)
+{
+	bool is_past = table == DB_HFALLEN;
+	struct row_key k;
+	struct db_iter it;
+	int r;
+
+	row_start(&k, vol->number);
+	r = db_iter_first(&it, txn(engine), table, k.b, k.len, NULL, 0);
+	for (; r == 1; r = r < 0 ? r : db_iter_next(&it)) {
+		if (it.value_len != HISTORY_PLACE_SIZE)
+			r = -EUCLEAN;
+		else if (at == 0 || (le64_get(it.value) <= at &&
+					    (!is_past || be64_get(it.key + it.key_len - 8) > at)))
+			r = fn(arg, be64_get(it.key + 4));
+	}
+	db_iter_close(&it);
+	return r;
+}
+
+int history_each_fallen(struct engine *engine, const struct volume *vol, uint64_t at,
+	history_fallen_fn *fn, void *arg)
+{
+	int r = vol->num_fallen > 0 ? each_fallen(engine, vol, DB_FALLEN, at, fn, arg) : 0;
+
+	if (r == 0 && at != 0 && db_rows(txn(engine), DB_HFALLEN) > 0)
+		r = each_fallen(engine, vol, DB_HFALLEN, at, fn, arg);
+	return r;
+}
+
 int history_check(const struct volume *vol, uint64_t at)
 {
 	if (at == 0 || at >= vol->kept.all || retention_keeps(&vol->kept, at, at + 1))

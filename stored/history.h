@@ -51,6 +51,10 @@ int history_load(struct reg *ret, struct db_txn *t, const struct volume *vol,
 	const struct tree_key *key, uint64_t at);
 /* The directory was shown in the root at that instant. */
 bool history_fallen(struct engine *engine, const struct volume *vol, uint64_t oid, uint64_t at);
+/* Each that was. fn: 0, or -errno, which ends it. */
+typedef int history_fallen_fn(void *arg, uint64_t oid);
+int history_each_fallen(struct engine *engine, const struct volume *vol, uint64_t at,
+	history_fallen_fn *fn, void *arg);
 /* 0, or -ESTALE: retention let go of it. */
 int history_check(const struct volume *vol, uint64_t at);
 

@@ -371,7 +371,7 @@ static int note_change(struct applying *a, const struct tree_element *e)
 }
 
 /* Where a link is shown before an effect: another of its elements may win, and that place is none
- * of the peer's. */
+ * of the peer's; nor is the root, where it may be out of a cycle. */
 static int note_place(struct applying *a, const struct tree_key *key)
 {
 	struct engine_change change = { .kind = TREE_LINK, .id = key->id };
@@ -385,7 +385,7 @@ static int note_place(struct applying *a, const struct tree_key *key)
 	if (r < 0 || reg->num == 0)
 		return r;
 	shown = &reg->e[reg_winner(reg)].e;
-	change.parent = shown->parent;
+	change.parent = fallen_has(a->engine, a->vol, key->id) ? TREE_ROOT : shown->parent;
 	memcpy(change.tag, shown->tag, sizeof(change.tag));
 	return engine_changes_add(a->changes, &change);
 }

@@ -173,6 +173,45 @@ static int count_places(struct db_txn *t, enum db_table table, const struct row_
 	return r;
 }
 
+/* The numbers of a directory are of the links that say that they are in it: of those that fell out
+ * of a cycle that is not so. */
+struct fallen_numbers {
+	struct engine *engine;
+	struct volume *vol;
+	uint64_t at;
+	struct engine_node *node;
+};
+
+static int move_fallen(void *arg, uint64_t oid)
+{
+	struct tree_key key = { .id = oid, .kind = TREE_LINK };
+	struct fallen_numbers *f = arg;
+	struct reg *reg = &f->engine->new;
+	int r = history_load(reg, txn(f->engine), f->vol, &key, f->at);
+
+	if (r < 0 || reg->num == 0)
+		return r;
+	if (f->node->oid == TREE_ROOT) {
+		f->node->entries++;
+		f->node->subdirs++;
+	} else if (reg->e[reg_winner(reg)].e.parent == f->node->oid) {
+		f->node->entries--;
+		f->node->subdirs--;
+		f->node->strays++;
+	}
+	return 0;
+}
+
+/* Uses engine->new. */
+static int place_fallen(
+	struct engine *engine, struct volume *vol, uint64_t at, struct engine_node *node)
+{
+	struct fallen_numbers f = { engine, vol, at, node };
+
+	node->is_fallen = history_fallen(engine, vol, node->oid, at);
+	return history_each_fallen(engine, vol, at, move_fallen, &f);
+}
+
 static int numbers_at(struct engine *engine, struct volume *vol, uint64_t at, bool is_dir,
 	struct engine_node *node)
 {
@@ -185,6 +224,8 @@ static int numbers_at(struct engine *engine, struct volume *vol, uint64_t at, bo
 		r = count_places(txn(engine), DB_DIRS, &k, at, node);
 	if (r == 0 && is_dir)
 		r = count_places(txn(engine), DB_HDIRS, &k, at, node);
+	if (r == 0 && is_dir)
+		r = place_fallen(engine, vol, at, node);
 	return r;
 }
 
@@ -319,6 +360,10 @@ static int page_inode(struct engine *engine, struct volume *vol, uint32_t space,
 			node.entries = le64_get(row);
 			node.subdirs = le32_get(row + 8);
 		}
+		if (r == 0)
+			r = place_fallen(engine, vol, 0, &node);
+		if (r < 0)
+			return r;
 	}
 	page->nodes[page->num_nodes++] = node;
 	return r;

@@ -84,6 +84,8 @@ static void convert_nodes(struct nodes *nodes, size_t num)
 			.entries = nodes->engine[i].entries,
 			.subdirs = nodes->engine[i].subdirs,
 			.num_xattrs = nodes->engine[i].num_xattrs,
+			.is_fallen = nodes->engine[i].is_fallen,
+			.strays = nodes->engine[i].strays,
 		};
 }
 

@@ -87,6 +87,80 @@ def test(bench):
     check(left == [[]] * 5, f"settled at black, shown at white: {left}")
     white.sh(f"diff -r mnt {black.home}/mnt")
     renamed(white, black)
+    fallen(white, black)
+
+
+def sync_all(white, black):
+    for puller, other in ((black, "white"), (white, "black"), (black, "white")):
+        puller.bazil("volume", "sync", "v", other)
+
+
+def figures(node, path):
+    return [node.sh(f"getfattr --only-values -n user.bazil.{what} {path}").strip() for what in ("rfiles", "rdirs", "rbytes")]
+
+
+def counted(node, path):
+    return [node.sh(f"cd {path} && find . {what} | wc -l").strip() for what in ("-type f", "-mindepth 1 -type d")]
+
+
+def fallen(white, black):
+    """Each moved a directory into the other's: a circle, out of which one falls into the root, the same on both."""
+    white.sh("cd mnt && mkdir -p up/one up/two && echo 1 >up/one/in && echo 22 >up/two/in && mkdir up/two/deep && echo 333 >up/two/deep/in")
+    sync_all(white, black)
+    before = counted(white, "mnt")
+    snap_before = white.sh("cd mnt && find up | sort")
+    white.sh("mv mnt/up/one mnt/up/two/; mkdir mnt/.snap/mine")
+    black.sh("mv mnt/up/two mnt/up/one/")
+    sync_all(white, black)
+    for when in ("at once", "after a remount"):
+        shown = [node.sh("cd mnt && find . | sort") for node in (white, black)]
+        check(shown[0] == shown[1], f"a circle, {when}: {shown}")
+        out = [line for line in shown[0].splitlines() if line.count("/") == 1 and ".conflict-" in line]
+        check(len(out) == 1, f"a circle, {when}: fell into the root: {out}")
+        for node in (white, black):
+            check(counted(node, "mnt") == before, f"{node.name}, {when}: {counted(node, 'mnt')} of {before}\n{shown[0]}")
+            check(figures(node, "mnt")[:2] == before, f"{node.name}, {when}: figures {figures(node, 'mnt')} of {before}")
+            check(node.sh("stat -c %h mnt").strip() == str(2 + len(node.sh("cd mnt && find . -mindepth 1 -maxdepth 1 -type d").split())), f"{node.name}, {when}: links of the root")
+            node.sh(f"bazil volume unmount v && bazil volume mount v {node.home}/mnt")
+    name = out[0][2:]
+    other = {"one": "two", "two": "one"}[name.split(".")[0]]
+    # By name alone, by "..", as a place to write in, and in the past.
+    black.sh(f"bazil volume unmount v && bazil volume mount v {black.home}/mnt")
+    black.sh(f"cd mnt/{name} && test -d {other} && echo new >new && cd {other} && test \"$(stat -c %i ../..)\" = \"$(stat -c %i {black.home}/mnt)\"")
+    black.sh("mkdir mnt/.snap/circle && cd mnt/.snap/circle && find . | sort >../../../circle")
+    shown = black.sh("cd mnt && find . | sort")
+    with open(black.home + "/circle", encoding="utf-8") as f:
+        check(f.read() == shown, "the circle looks otherwise in a snapshot")
+    check("/one/in" in white.sh("cd mnt/.snap/mine && find up"), "the snapshot before")
+    # It cannot go below itself, what is not empty stays, and it can be moved to where it belongs.
+    r = black.command(["bash", "-c", f"mv mnt/{name} mnt/{name}/{other}/"])
+    check(r.returncode != 0 and "subdirectory of itself" in r.stderr, f"moved below itself: {r.stderr}")
+    check(black.command(["rmdir", f"mnt/{name}"]).returncode != 0, "removed though it is not empty")
+    sync_all(white, black)
+    black.sh(f"mv mnt/{name} mnt/up/{name.split('.')[0]}")
+    sync_all(white, black)
+    for node in (white, black):
+        check(name not in node.sh("ls mnt"), f"{node.name}: what was moved is still in the root")
+        check(len(node.sh(f"cd mnt && find up -name new").split()) == 1, f"{node.name}: what was written there")
+        check(figures(node, "mnt")[0] == counted(node, "mnt")[0], f"{node.name}: figures when it is over")
+    # Empty ones: what the circle goes through holds nothing that is shown, and can be removed and replaced.
+    for one, two, remove in (("p", "q", "rmdir {0}"), ("x", "y", "mkdir nothing && mv -T nothing {0} && rmdir {0}")):
+        white.sh(f"cd mnt && mkdir {one} {two}")
+        sync_all(white, black)
+        white.sh(f"mv mnt/{one} mnt/{two}/")
+        black.sh(f"mv mnt/{two} mnt/{one}/")
+        sync_all(white, black)
+        name = siblings(white, one) + siblings(white, two)
+        check(len(name) == 1 and siblings(black, one) + siblings(black, two) == name, f"fell: {name}")
+        white.sh(f"cd mnt && {remove.format(name[0] + '/' + (two if name[0][0] == one else one))} && ls {name[0]}")
+        sync_all(white, black)
+        for node in (white, black):
+            check(node.sh(f"cd mnt && find {one}* {two}* 2>/dev/null || true").split() == name, f"{node.name}: what is left of the circle")
+        black.sh(f"rmdir mnt/{name[0]}")
+        sync_all(white, black)
+        for node in (white, black):
+            check(node.sh(f"cd mnt && find {one}* {two}* 2>/dev/null || true") == "", f"{node.name}: removed, and there")
+    say("a circle of directories is shown the same on both, counted once, and can be ended")
 
 
 def renamed(white, black):
