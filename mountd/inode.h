@@ -43,6 +43,7 @@ struct inode {
 	uint64_t parent;	   /* of a directory, when known; else 0 */
 	struct contents *contents; /* of a regular file in use */
 	struct dir *dir;	   /* of a directory in use */
+	bool is_listed;		   /* the kernel was given its listing with attributes, to keep */
 	/* What the body will be, when head is taken. */
 	uint32_t head;
 	struct dirty_head dirty;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mountd/changed.h"
 #include "mountd/contents.h"
 #include "mountd/flush.h"
 #include "mountd/load.h"
@@ -33,6 +34,18 @@ static int load_file(struct mountd *m, uint64_t oid, bool to_write, struct inode
 	return contents_open(m, *ret);
 }
 
+/* What is read the kernel asks the attributes of once more, file by file, as the atime may have
+ * changed. Who reads by listings is better served by a new one, which brings them all. */
+static void unlist(struct mountd *m, const struct inode *inode)
+{
+	struct inode *dir = inode_find_quietly(&m->inodes, inode->parent);
+
+	if (dir == NULL || !dir->is_listed)
+		return;
+	dir->is_listed = false;
+	changed_forget_inode(m->changed, dir->oid);
+}
+
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct mountd *m = request_mountd(req);
@@ -50,6 +63,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		request_done(req, r);
 	else
 		fuse_reply_buf(req, (const char *)m->io_buf, len);
+	if (r == 0)
+		unlist(m, inode);
 }
 
 /* Writing by somebody without the right to set them takes these bits away. */

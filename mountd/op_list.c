@@ -156,6 +156,7 @@ static void list_and_reply(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	if (r == 0) {
 		dir->pins++;
 		r = list(&listing, dir, (uint64_t)off);
+		dir->is_listed = dir->is_listed || plus;
 		dir->pins--;
 	}
 	if (r < 0)

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""What usual work costs in requests of the kernel, whose number is most of its time: what was listed, read or looked up once is
+answered by the kernel's caches.
+
+usage: requests.py BINDIR
+"""
+import os
+
+import harness
+from harness import check
+
+DIRS, FILES = 20, 30
+
+
+def requests(node):
+    return next(c["value"] for c in node.status()["counters"] if c["worker"] == "mountd" and c["name"] == "requests")
+
+
+def search(top):
+    """As grep -r does it: list, look at each file, read it."""
+    for path, _, names in os.walk(top):
+        for name in names:
+            fd = os.open(os.path.join(path, name), os.O_RDONLY)
+            os.fstat(fd)
+            os.read(fd, 1 << 15)
+            os.close(fd)
+
+
+def cost(node, work):
+    before = requests(node)
+    work()
+    return requests(node) - before
+
+
+def test(bench):
+    node = bench.node("node", user=harness.User())
+    node.bazil("create")
+    node.start()
+    node.bazil("volume", "create", "v")
+    node.sh("mkdir mnt && bazil volume mount v mnt && mkdir mnt/tree")
+    node.sh(f"for d in $(seq {DIRS}); do mkdir mnt/tree/$d; for f in $(seq {FILES}); do echo $d $f >mnt/tree/$d/$f; done; done")
+    node.bazil("volume", "unmount", "v")
+    node.sh("bazil volume mount v mnt")
+    tree = os.path.join(node.home, "mnt", "tree")
+    first, second, third = (cost(node, lambda: search(tree)) for _ in range(3))
+    print(f"{DIRS} directories of {FILES} files searched: {first} requests, again {second}, again {third}", flush=True)
+    check(first >= DIRS * FILES, "each file is read once")
+    check(second < DIRS * FILES / 2, "the second search asks by listings, not for each file")
+    check(third <= second, "the third search asks no more than the second")
+    with open(os.path.join(tree, "1", "1"), "a", encoding="ascii") as f:
+        f.write("more\n")
+    with open(os.path.join(tree, "1", "1"), encoding="ascii") as f:
+        check(f.read() == "1 1\nmore\n", "what was appended is read")
+    check(sorted(os.listdir(os.path.join(tree, "1")), key=int) == [str(n + 1) for n in range(FILES)], "a listing is whole")
+    node.bazil("volume", "unmount", "v")
+    node.stop()
+
+
+harness.run(test)
