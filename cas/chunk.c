@@ -3,6 +3,7 @@
 #include "cas/object.h"
 #include "cas/object_header.h"
 #include "cas/pad.h"
+#include "cas/sha256.h"
 #include "cas/suite_state.h"
 #include "cas/zstd.h"
 
@@ -120,15 +121,21 @@ void cas_chunk_seal(struct cas_suite *suite, const void *buf, size_t len,
 		cas_id_of(suite, out, len, ret_id);
 }
 
-/* sealed -> header and payload in scratch. */
-static int decrypt(
-	struct cas_suite *suite, const uint8_t *sealed, size_t len, const uint8_t key[CAS_KEY_SIZE])
+/* sealed -> header and payload in plain, which may be sealed. */
+static int decrypt(struct cas_suite *suite, const uint8_t *sealed, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], uint8_t *plain)
 {
 	size_t payload = len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG;
-	uint8_t *plain = suite->scratch, tag[CAS_OBJECT_TAG];
-	int n = 0;
+	uint8_t tag[CAS_OBJECT_TAG];
+	enum cas_type type;
+	int n = 0, r;
 
-	memcpy(plain, sealed, CAS_OBJECT_HEADER);
+	r = cas_object_check(sealed, len, &type);
+	if (r < 0)
+		return r;
+	if (type != CAS_TYPE_CHUNK)
+		return -EBADMSG;
+	memmove(plain, sealed, CAS_OBJECT_HEADER);
 	memcpy(tag, sealed + PAYLOAD + payload, sizeof(tag));
 	if (EVP_DecryptInit_ex2(suite->opener, NULL, key, zero_nonce, NULL) != 1 ||
 		EVP_CIPHER_CTX_ctrl(suite->opener, EVP_CTRL_AEAD_SET_TAG, sizeof(tag), tag) != 1 ||
@@ -139,9 +146,10 @@ static int decrypt(
 	return EVP_DecryptFinal_ex(suite->opener, plain + PAYLOAD + n, &n) == 1 ? 0 : -EBADMSG;
 }
 
-/* header and payload are authentic; the sealing side may still be wrong, or hostile. */
+/* The bytes of a payload, where they lie or in out. header and payload are authentic; the sealing
+ * side may still be wrong, or hostile. */
 static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void *out,
-	size_t out_size, size_t *ret_len)
+	size_t out_size, const uint8_t **ret_plain, size_t *ret_len)
 {
 	size_t plain_len = le32_get(p + PAYLOAD);
 	size_t stored_len = le32_get(p + PAYLOAD + 8);
@@ -156,42 +164,78 @@ static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void
 		return -EBADMSG;
 	if (plain_len > out_size)
 		return -EMSGSIZE;
-	if (compression == COMPRESSION_ZSTD)
+	*ret_plain = p + STORED;
+	if (compression == COMPRESSION_ZSTD) {
 		r = cas_zstd_unpack(suite, p + STORED, stored_len, out, plain_len);
-	else if (compression != COMPRESSION_NONE)
+		*ret_plain = out;
+	} else if (compression != COMPRESSION_NONE) {
 		r = -EPROTONOSUPPORT;
-	else if (stored_len != plain_len)
+	} else if (stored_len != plain_len) {
 		r = -EBADMSG;
-	else
-		memcpy(out, p + STORED, plain_len);
+	}
 	if (r == 0)
 		*ret_len = plain_len;
 	return r;
+}
+
+static int check_hash(const struct cas_hash *found, const struct cas_hash *h)
+{
+	return CRYPTO_memcmp(found->b, h->b, sizeof(found->b)) == 0 ? 0 : -EILSEQ;
 }
 
 int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
 	size_t *ret_len)
 {
+	const uint8_t *plain;
 	struct cas_hash found;
-	enum cas_type type;
-	size_t padded;
 	int r;
 
-	r = cas_object_check(sealed, len, &type);
-	if (r < 0)
-		return r;
-	if (type != CAS_TYPE_CHUNK)
-		return -EBADMSG;
 	r = cas_suite_need_scratch(suite);
+	if (r == 0)
+		r = decrypt(suite, sealed, len, key, suite->scratch);
 	if (r < 0)
 		return r;
-	r = decrypt(suite, sealed, len, key);
-	if (r < 0)
-		return r;
-	padded = len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG;
-	cas_suite_sha256(suite, suite->scratch, CAS_OBJECT_HEADER + padded, found.b);
-	if (CRYPTO_memcmp(found.b, h->b, sizeof(found.b)) != 0)
-		return -EILSEQ;
-	return unpack(suite, suite->scratch, padded, out, out_size, ret_len);
+	cas_suite_sha256(suite, suite->scratch, cas_chunk_hashed(len), found.b);
+	r = check_hash(&found, h);
+	if (r == 0)
+		r = unpack(suite, suite->scratch, len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG, out,
+			out_size, &plain, ret_len);
+	if (r == 0 && plain != out)
+		memcpy(out, plain, *ret_len);
+	return r;
+}
+
+static void open_few(struct cas_suite *suite, struct cas_opening *openings, size_t num)
+{
+	struct cas_sha256 hashes[CAS_OPENINGS_AT_ONCE];
+	struct cas_hash found[CAS_OPENINGS_AT_ONCE];
+	size_t num_hashes = 0;
+
+	for (size_t i = 0; i < num; i++) {
+		struct cas_opening *o = &openings[i];
+
+		if (o->err == 0)
+			o->err = decrypt(suite, o->buf, o->len, o->key, o->buf);
+		if (o->err == 0)
+			hashes[num_hashes++] =
+				(struct cas_sha256){ o->buf, cas_chunk_hashed(o->len), found[i].b };
+	}
+	cas_sha256_all(suite, hashes, num_hashes);
+	for (size_t i = 0; i < num; i++) {
+		struct cas_opening *o = &openings[i];
+
+		if (o->err == 0)
+			o->err = check_hash(&found[i], o->h);
+		if (o->err == 0)
+			o->err = unpack(suite, o->buf, o->len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG,
+				o->out, o->out_size, &o->plain, &o->plain_len);
+	}
+}
+
+void cas_chunks_open(struct cas_suite *suite, struct cas_opening *openings, size_t num)
+{
+	for (size_t i = 0; i < num; i += CAS_OPENINGS_AT_ONCE)
+		open_few(suite, openings + i,
+			num - i < CAS_OPENINGS_AT_ONCE ? num - i : CAS_OPENINGS_AT_ONCE);
 }

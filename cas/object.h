@@ -138,6 +138,27 @@ int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
 	size_t *ret_len);
 
+/*
+ * Several at once, each in its own buf, hashed together (cas/sha256.h): sealed bytes become header
+ * and payload, and plain points to the contents, there or in out. What has an err before is left
+ * out; else it is what cas_chunk_open() returns.
+ */
+struct cas_opening {
+	uint8_t *buf;
+	size_t len; /* of the sealed object */
+	const uint8_t *key;
+	const struct cas_hash *h;
+	uint8_t *out; /* for what is compressed */
+	size_t out_size;
+	const uint8_t *plain;
+	size_t plain_len;
+	int err;
+};
+
+#define CAS_OPENINGS_AT_ONCE 32
+
+void cas_chunks_open(struct cas_suite *suite, struct cas_opening *openings, size_t num);
+
 /* node: as cas_node_parse() reads it, else -EINVAL. out: CAS_MANIFEST_MAX always suffices.
  * -EMSGSIZE. */
 int cas_manifest_seal(struct cas_suite *suite, const struct cas_volume_keys *keys,

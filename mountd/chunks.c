@@ -419,28 +419,40 @@ int chunks_read(
 	return 0;
 }
 
+static bool is_among(const struct ahead_chunk *chunks, size_t num, const struct cas_id *id)
+{
+	for (size_t i = 0; i < num; i++)
+		if (cas_id_equal(&chunks[i].id, id))
+			return true;
+	return false;
+}
+
 void chunks_read_ahead(struct mountd *m, const struct cas_extent *extents, size_t num)
 {
-	uint64_t bytes = 0;
+	struct ahead_chunk chunks[AHEAD_GROUP];
+	size_t num_chunks = 0;
 
-	for (size_t i = 0; i < num && bytes < AHEAD_BYTES; i++) {
+	for (size_t i = 0; i < num && num_chunks < AHEAD_GROUP; i++) {
 		const struct cas_extent *extent = &extents[i];
 		const struct known *known = known_slot(m->chunks, &extent->id);
-		struct ahead_chunk chunk = {
-			.id = extent->id, .h = extent->h, .plain_len = extent->chunk_len
-		};
+		struct ahead_chunk *chunk = &chunks[num_chunks];
 
-		bytes += extent->len;
 		if (cas_extent_is_hole(extent) || !cas_id_equal(&known->id, &extent->id) ||
-			!known->has_place || !known->has_key || ahead_has(m->ahead, &extent->id))
+			!known->has_place || !known->has_key || ahead_has(m->ahead, &extent->id) ||
+			is_among(chunks, num_chunks, &extent->id))
 			continue;
-		chunk.offset = known->offset;
-		chunk.len = known->len;
-		memcpy(chunk.key, known->key, sizeof(chunk.key));
-		if (arena_fd(m, known->arena, &chunk.fd) < 0)
-			return;
-		ahead_start(m->ahead, &chunk);
+		*chunk = (struct ahead_chunk){ .id = extent->id,
+			.h = extent->h,
+			.offset = known->offset,
+			.len = known->len,
+			.plain_len = extent->chunk_len };
+		memcpy(chunk->key, known->key, sizeof(chunk->key));
+		if (arena_fd(m, known->arena, &chunk->fd) < 0)
+			break;
+		num_chunks++;
 	}
+	if (num_chunks > 0)
+		ahead_start(m->ahead, chunks, num_chunks);
 }
 
 int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, size_t *ret_len)

@@ -34,7 +34,7 @@ int chunks_prepare(struct mountd *m, const struct cas_extent *extents, size_t nu
 int chunks_read(
 	struct mountd *m, const struct cas_extent *extent, uint64_t skip, uint8_t *out, size_t len);
 /* These will be wanted next: those that lie here are opened by the helpers meanwhile, as many as
- * AHEAD_BYTES. */
+ * AHEAD_GROUP. */
 void chunks_read_ahead(struct mountd *m, const struct cas_extent *extents, size_t num);
 /* A manifest node, opened: CAS_NODE_MAX bytes. For struct cas_tree_ops. */
 int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, size_t *ret_len);

@@ -146,6 +146,24 @@ static int prepare_ahead(struct mountd *m, struct inode *inode, uint64_t offset)
 	return r == -EAGAIN ? 0 : r;
 }
 
+/* The chunks of the next AHEAD_BYTES of the file. */
+static void start_group(struct inode *inode)
+{
+	struct contents *contents = inode->contents;
+	struct cas_extent extents[AHEAD_GROUP];
+	size_t num;
+
+	if (slice(inode, contents->ahead_end, AHEAD_BYTES, extents, AHEAD_GROUP, &num) < 0)
+		num = 0; /* a far node: what is read next finds it out */
+	if (num > 0 && chunks_are_unknown(contents->m, extents, num))
+		(void)prepare_ahead(contents->m, inode, contents->ahead_end);
+	chunks_read_ahead(contents->m, extents, num);
+	for (size_t i = 0; i < num; i++)
+		contents->ahead_end += extents[i].len;
+	if (num == 0)
+		contents->ahead_end += AHEAD_BYTES;
+}
+
 /* For who reads on where the last read ended. The kernel asks for 128 KiB at a time, two at once,
  * and not always in order. */
 static void read_ahead(struct inode *inode, uint64_t offset, size_t len)
@@ -153,17 +171,13 @@ static void read_ahead(struct inode *inode, uint64_t offset, size_t len)
 	struct contents *contents = inode->contents;
 	uint64_t end = offset + len, was = contents->read_end;
 	bool is_next = offset > 0 && offset < was + READ_NEAR && was < end + READ_NEAR;
-	struct cas_extent extents[AHEAD_SLOTS / 2];
-	size_t num;
 
 	contents->read_end = is_next && was > end ? was : end;
-	if (!is_next || end >= base_limit(inode))
-		return;
-	if (slice(inode, contents->read_end, AHEAD_BYTES, extents, AHEAD_SLOTS / 2, &num) < 0)
-		return; /* a far node: what is read next finds it out */
-	if (num > 0 && chunks_are_unknown(contents->m, extents, num))
-		(void)prepare_ahead(contents->m, inode, contents->read_end);
-	chunks_read_ahead(contents->m, extents, num);
+	if (!is_next || contents->ahead_end < contents->read_end)
+		contents->ahead_end = contents->read_end;
+	if (is_next && contents->ahead_end < contents->read_end + AHEAD_BYTES &&
+		contents->ahead_end < base_limit(inode))
+		start_group(inode);
 }
 
 static int read_tree(struct inode *inode, uint64_t offset, uint8_t *buf, size_t len)

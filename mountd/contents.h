@@ -29,7 +29,8 @@ struct contents {
 	/* The last cut of a stream fell inside an extent, which is still there: its bytes before
 	 * cut_at are stored unless it is newer than cut_seq. */
 	uint64_t cut_at, cut_seq;
-	uint64_t read_end; /* how far a sequential reader is */
+	uint64_t read_end;  /* how far a sequential reader is */
+	uint64_t ahead_end; /* up to where chunks are opened for him */
 };
 
 /* Makes inode->contents. */

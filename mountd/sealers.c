@@ -239,9 +239,14 @@ void sealers_start(struct sealers *sealers, struct seal_work *work, enum seal_st
 	enqueue(sealers, work);
 }
 
-void sealers_start_one(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *job)
+void sealers_start_other(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *jobs,
+	size_t size, size_t num)
 {
-	*work = (struct seal_work){ .fn = fn, .jobs = job, .num = 1, .group = 1 };
+	*work = (struct seal_work){ .fn = fn,
+		.jobs = jobs,
+		.size = size,
+		.num = num,
+		.group = cas_sha256_has_lanes() ? num : 1 };
 	enqueue(sealers, work);
 }
 

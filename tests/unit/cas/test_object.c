@@ -136,6 +136,44 @@ static void chunk__longest_round_trips(void **state)
 	assert_memory_equal(out, plain, sizeof(plain));
 }
 
+/* Many at once: text and noise of all lengths, whole and damaged. */
+static void chunk__several_open_as_each_alone(void **state)
+{
+	enum { NUM = CAS_OPENINGS_AT_ONCE + 11, LEN = 70000 };
+	static uint8_t plains[NUM][LEN], bufs[NUM][LEN + 4096], outs[NUM][LEN];
+	struct cas_opening openings[NUM];
+	struct cas_hash hashes[NUM];
+	uint8_t keys[NUM][32];
+
+	for (size_t i = 0; i < NUM; i++) {
+		size_t len = 1 + rng_below(&rng, LEN), n;
+
+		if (i % 2)
+			fill_text(plains[i], len);
+		else
+			rng_fill(&rng, plains[i], len);
+		n = seal_chunk(3, plains[i], len, &hashes[i], keys[i]);
+		memcpy(bufs[i], sealed, n);
+		openings[i] = (struct cas_opening){ bufs[i], n, keys[i], &hashes[i], outs[i], len,
+			NULL, len, 0 };
+	}
+	bufs[3][100] ^= 1;
+	bufs[4][0] ^= 1;
+	hashes[5].b[0] ^= 1;
+	openings[6].out_size--;
+	openings[7].len = 3;
+	openings[8].err = -EIO;
+	cas_chunks_open(suite, openings, NUM);
+	for (size_t i = 0; i < NUM; i++) {
+		static const int damage[] = { -EBADMSG, -EBADMSG, -EILSEQ, -EMSGSIZE, -EBADMSG,
+			-EIO };
+
+		assert_int_equal(openings[i].err, i < 3 || i > 8 ? 0 : damage[i - 3]);
+		if (openings[i].err == 0)
+			assert_memory_equal(openings[i].plain, plains[i], openings[i].plain_len);
+	}
+}
+
 static void chunk__prepare_refuses_bad_arguments(void **state)
 {
 	struct cas_hash h;
@@ -597,6 +635,7 @@ int main(void)
 		cmocka_unit_test(chunk__old_compressed_object_opens),
 		cmocka_unit_test(chunk__round_trips),
 		cmocka_unit_test(chunk__longest_round_trips),
+		cmocka_unit_test(chunk__several_open_as_each_alone),
 		cmocka_unit_test(chunk__prepare_refuses_bad_arguments),
 		cmocka_unit_test(chunk__equal_bytes_give_equal_objects),
 		cmocka_unit_test(chunk__another_level_gives_another_key),

@@ -119,19 +119,22 @@ static void count(struct cas_suite *own, void *arg, size_t num)
 }
 
 /* Who waits for one does others meanwhile, which are waited for later. */
-static void sealers__single_jobs_are_done_once_in_any_order(void **state)
+static void sealers__other_work_is_done_once_in_any_order(void **state)
 {
+	enum { EACH = 5 };
 	struct seal_work works[NUM];
 
 	for (int round = 0; round < 200; round++) {
-		int counts[NUM] = { 0 };
+		int counts[NUM][EACH] = { 0 };
 
 		for (int i = 0; i < NUM; i++)
-			sealers_start_one(sealers, &works[i], count, &counts[i]);
+			sealers_start_other(sealers, &works[i], count, counts[i],
+				sizeof(counts[i][0]), 1 + (size_t)i % EACH);
 		for (int i = 0; i < NUM; i++)
 			sealers_finish(sealers, &works[round % 2 ? i : NUM - 1 - i]);
 		for (int i = 0; i < NUM; i++)
-			assert_int_equal(counts[i], 1);
+			for (int k = 0; k < EACH; k++)
+				assert_int_equal(counts[i][k], k <= i % EACH);
 	}
 }
 
@@ -140,7 +143,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sealers__any_number_of_jobs_is_done_once),
 		cmocka_unit_test(sealers__work_goes_on_by_itself_and_is_told),
-		cmocka_unit_test(sealers__single_jobs_are_done_once_in_any_order),
+		cmocka_unit_test(sealers__other_work_is_done_once_in_any_order),
 	};
 
 	if (sodium_init() < 0)
