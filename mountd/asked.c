@@ -16,7 +16,7 @@ static void flush_now(struct ev_loop *loop, ev_timer *timer, int events)
 	if (m->nested > 0)
 		return; /* a handler waits with state of its own; the timer repeats */
 	ev_timer_stop(loop, timer);
-	r = m->is_mounted ? flush_all(m) : 0;
+	r = m->is_mounted ? flush_all(m, 0) : 0;
 	if (r < 0)
 		log_error_errno(r, "mountd: storing what was written, for a peer");
 	if (m->edges.store != NULL)

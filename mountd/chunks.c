@@ -119,6 +119,28 @@ size_t chunks_missing(const struct mountd *m, const struct cas_id **ret_ids)
 	return m->chunks->num_missing;
 }
 
+int chunks_fetch_missing(struct mountd *m, double until)
+{
+	struct chunks *chunks = m->chunks;
+	struct store_fetch_reply reply;
+	uint8_t ids[64][CAS_ID_SIZE];
+	struct store_fetch req = { .ids = ids, .num_ids = chunks->num_missing };
+	double left;
+	int r;
+
+	memcpy(ids, chunks->missing, chunks->num_missing * sizeof(ids[0]));
+	do {
+		left = until - ev_time();
+		if (left <= 0)
+			return -ETIMEDOUT;
+		req.deadline_ms = (uint32_t)(left * 1000) + 1;
+		r = store_fetch_wait(edge_store(m), &req, req.deadline_ms + 500, &reply);
+	} while (edge_again(m, r));
+	if (r == 0)
+		store_fetch_reply_release(&reply);
+	return r == -ENODATA ? -EIO : r;
+}
+
 static void miss(struct chunks *chunks, const struct cas_id *id)
 {
 	for (size_t i = 0; i < chunks->num_missing; i++)

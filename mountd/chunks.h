@@ -41,6 +41,8 @@ int chunks_read_node(struct mountd *m, const struct cas_id *id, uint8_t *buf, si
 
 /* What the last -EAGAIN missed. At most 64. */
 size_t chunks_missing(const struct mountd *m, const struct cas_id **ret_ids);
+/* Has it fetched, and waits for that until then (ev_time()). 0, or as parked.h says. */
+int chunks_fetch_missing(struct mountd *m, double until);
 /* They are here, but cannot be opened: damaged on the disk, or not ours. */
 bool chunks_damaged(const struct mountd *m);
 /* A key is known already from sealing: spares keyd the question when it is read back. */

@@ -72,10 +72,17 @@ static void take_place(struct mountd *m, uint64_t oid)
 	*place = oid;
 }
 
+static uint64_t base_limit(const struct inode *inode)
+{
+	return inode->head != DIRTY_NO_HEAD ? inode->dirty.base_limit : inode->body.size;
+}
+
 int contents_tree(struct inode *inode, struct cas_tree **ret_tree)
 {
+	static const struct sealed_body nothing = { .form = SEALED_CHUNKS };
 	struct contents *contents = inode->contents;
-	const struct sealed_body *body = &inode->body;
+	/* Of what does not count no node is needed, which may be in another store. */
+	const struct sealed_body *body = base_limit(inode) > 0 ? &inode->body : &nothing;
 	int r = 0;
 
 	if (contents->tree == NULL) {
@@ -92,11 +99,6 @@ int contents_tree(struct inode *inode, struct cas_tree **ret_tree)
 	}
 	*ret_tree = contents->tree;
 	return r;
-}
-
-static uint64_t base_limit(const struct inode *inode)
-{
-	return inode->head != DIRTY_NO_HEAD ? inode->dirty.base_limit : inode->body.size;
 }
 
 /* As cas_tree_slice, without a tree for a file of few chunks. */
@@ -359,9 +361,12 @@ int contents_touch(struct mountd *m, struct inode *inode, uint32_t slots)
 
 	if (r < 0)
 		return r;
+	/* Files that cannot be stored for now leave half of the log to the others. */
+	if (inode->is_far)
+		slots += dirty_log_num_slots(m->dirty) / 2;
 	r = flush_make_room(m, slots + 2);
 	if (r < 0)
-		return r;
+		return r == -ENOSPC && inode->is_far && publish_error(m) == 0 ? -EHOSTUNREACH : r;
 	if (inode_is_file(inode)) {
 		r = contents_open(m, inode);
 		if (r < 0)

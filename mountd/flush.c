@@ -10,9 +10,11 @@
 #include "cas/object.h"
 #include "cas/tree.h"
 #include "mountd/changed.h"
+#include "mountd/chunks.h"
 #include "mountd/contents.h"
 #include "mountd/group.h"
 #include "mountd/mountd.h"
+#include "mountd/parked.h"
 #include "mountd/publish.h"
 #include "mountd/run.h"
 #include "mountd/sibling.h"
@@ -50,6 +52,18 @@ static int store_zero(
 	return cas_tree_replace(tree, extent->offset, end - extent->offset, NULL, 0);
 }
 
+/* What is far is found out before anything is sealed for it. */
+static int find_place(struct cas_tree *tree, uint64_t offset)
+{
+	const uint64_t len = cas_tree_len(tree);
+	struct cas_extent extent;
+	uint64_t start;
+
+	if (len == 0)
+		return 0;
+	return cas_tree_find(tree, offset < len ? offset : len - 1, &extent, &start);
+}
+
 /* Brings every extent into the tree, up to the last cut if not all. *ret_upto: bytes before it
  * are in. */
 static int store_extents(struct mountd *m, struct inode *inode, struct cas_tree *tree, bool all,
@@ -66,6 +80,9 @@ static int store_extents(struct mountd *m, struct inode *inode, struct cas_tree 
 			r = store_zero(tree, inode, &file->extents[i]);
 			continue;
 		}
+		r = find_place(tree, file->extents[i].offset);
+		if (r < 0)
+			break;
 		run_begin(run, inode, tree, i, all);
 		end = run->end;
 		r = run_store_all(run, tree);
@@ -180,7 +197,7 @@ static void become_clean(struct mountd *m, struct inode *inode)
 	if (inode->contents != NULL)
 		dirty_clear(m->dirty, &inode->contents->file);
 	dirty_head_drop(m->dirty, &inode->head);
-	inode->goes_alone = false;
+	inode->goes_alone = inode->is_far = false;
 	inode_mark_clean(&m->inodes, inode);
 }
 
@@ -268,6 +285,7 @@ static int store_inode(struct mountd *m, struct inode *inode, bool all, bool ans
 			free(body.data);
 		contents_reset(inode);
 	}
+	inode->is_far = r == -EAGAIN;
 	inode->pins--;
 	if (r == 0 && all && inode->pins == 0)
 		contents_free(m, inode);
@@ -378,7 +396,24 @@ static struct inode *flush_from(struct mountd *m, struct inode *inode, double si
 	return next;
 }
 
-int flush_all(struct mountd *m)
+/* A tree has few levels, and each fetch brings one of them. */
+#define FETCHES_MAX 64
+
+static int flush_fetching(struct mountd *m, struct inode *inode, double *until)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; r == -EAGAIN && i < FETCHES_MAX && ev_time() < *until; i++) {
+		/* Where one is out of reach the others are not waited for. */
+		if (chunks_fetch_missing(m, *until) < 0)
+			*until = 0;
+		else
+			r = flush_inode(m, inode, true);
+	}
+	return r;
+}
+
+int flush_all(struct mountd *m, double until)
 {
 	struct inode *inode = m->inodes.dirty.dirty_next;
 	int first = 0;
@@ -387,12 +422,16 @@ int flush_all(struct mountd *m)
 		int r;
 		struct inode *next = flush_from(m, inode, INFINITY, &r);
 
+		if (r == -EAGAIN)
+			r = flush_fetching(m, inode, &until);
+
 		/* Only the times of a directory: not worth failing an unmount on a full disk. */
 		if (r == -ENOSPC && m->is_stopping && !inode_is_file(inode)) {
 			flush_forget(m, inode);
 			r = 0;
 		}
-		first = first < 0 ? first : r;
+		if (first == 0 || first == -EAGAIN)
+			first = r < 0 ? r : first;
 		inode = next;
 	}
 	return first;
@@ -405,6 +444,16 @@ size_t flush_unstored(const struct mountd *m)
 
 	for (; inode != &m->inodes.dirty; inode = inode->dirty_next)
 		num += inode_is_file(inode);
+	return num;
+}
+
+size_t flush_far(const struct mountd *m)
+{
+	const struct inode *inode = m->inodes.dirty.dirty_next;
+	size_t num = 0;
+
+	for (; inode != &m->inodes.dirty; inode = inode->dirty_next)
+		num += inode->is_far;
 	return num;
 }
 
@@ -473,6 +522,8 @@ static struct inode *flush_old(struct mountd *m, struct inode *inode, double sin
 
 	if (!stream_is_of(m->stream, inode->oid))
 		next = flush_from(m, inode, since, &r);
+	if (r == -EAGAIN)
+		parked_store_aside(m, inode->oid);
 	if (r < 0)
 		inode_stay_dirty(&m->inodes, inode, ev_now(m->loop));
 	return next;

@@ -11,8 +11,11 @@
  * the head says that the stored bytes count; then the slots are freed. Until then the slots still
  * say the same.
  *
- * Flushing never reads far bytes. It may need a far manifest node: -EAGAIN, and the inode stays
- * dirty.
+ * Flushing never reads far bytes. A file of which only a part was written may need nodes of its
+ * manifest that are in another store: -EAGAIN, and the inode stays dirty. They are fetched
+ * meanwhile (parked.h), and so the file is stored as soon as a peer that has them can be reached;
+ * what fsync says meanwhile is there too. Such files get half of the log; more is refused by
+ * EHOSTUNREACH.
  */
 #ifndef BAZIL_MOUNTD_FLUSH_H
 #define BAZIL_MOUNTD_FLUSH_H
@@ -44,10 +47,12 @@ int flush_attr(struct mountd *m, struct inode *inode);
 /* The same if they are held since before a pull: to whom publishes attributes next, what that pull
  * brought is seen and would be replaced. */
 int flush_old_attr(struct mountd *m, struct inode *inode);
-/* Every dirty inode; goes on after an error and returns the first. */
-int flush_all(struct mountd *m);
-/* Dirty files, and forgetting all that is dirty; the number of files. */
+/* Every dirty inode; goes on after an error and returns the first, -EAGAIN only if there is no
+ * other. until: how long far nodes may be waited for (ev_time()), 0: not at all. */
+int flush_all(struct mountd *m, double until);
+/* Dirty files, those that need far nodes, and forgetting all that is dirty; the number of files. */
 size_t flush_unstored(const struct mountd *m);
+size_t flush_far(const struct mountd *m);
 size_t flush_give_up(struct mountd *m);
 /* At least so many slots and one head are free afterwards. -ENOSPC when that cannot be. */
 int flush_make_room(struct mountd *m, uint32_t slots);

@@ -48,7 +48,8 @@ struct inode {
 	uint32_t head;
 	struct dirty_head dirty;
 	double dirty_since;
-	bool goes_alone;		       /* no group could store it (mountd/group.h) */
+	bool goes_alone; /* no group could store it (mountd/group.h) */
+	bool is_far;	 /* it could not be stored without nodes that are in another store */
 	struct inode *dirty_next, *dirty_prev; /* all with a head, oldest change first */
 	bool is_stale;	     /* a pull may have changed it or its end: looked at anew before use */
 	bool has_siblings;   /* its body register has several values (mountd/sibling.h) */

@@ -11,7 +11,6 @@
 #include "mountd/flush.h"
 #include "mountd/mount.h"
 #include "mountd/mountd.h"
-#include "mountd/publish.h"
 #include "mountd/unmount.h"
 #include "worker/log.h"
 #include "worker/start.h"
@@ -79,7 +78,6 @@ static void mount(void *self, struct ipc_call *call, const struct work_mount *re
 static void status(void *self, struct ipc_call *call)
 {
 	struct mountd *m = self;
-	const bool is_full = m->ring != NULL && publish_error(m) == -ENOSPC;
 	struct work_counter counters[] = {
 		{ .name = "requests", .value = m->num_requests },
 		{ .name = "batches", .value = m->num_batches },
@@ -90,12 +88,17 @@ static void status(void *self, struct ipc_call *call)
 		{ .name = "inodes_cached", .value = m->inodes.num },
 		{ .name = "names_cached", .value = m->num_names },
 		{ .name = "dirty_files", .value = m->inodes.num_dirty },
-		{ .name = "unstored_files", .value = is_full ? flush_unstored(m) : 0 },
+		{ .name = "far_files", .value = flush_far(m) },
 	};
 	struct work_status_reply reply = { .counters = counters,
 		.num_counters = sizeof(counters) / sizeof(counters[0]) };
 
 	work_status_reply(call, &reply);
+}
+
+static void settle(void *self, struct ipc_call *call)
+{
+	unmount_settle(self, call);
 }
 
 /* Not while a handler waits for stored: its batch, its run and its tree are half made. */
@@ -107,7 +110,7 @@ static void stop_now(struct ev_loop *loop, ev_timer *timer, int events)
 		return; /* the timer repeats */
 	ev_timer_stop(loop, timer);
 	session_stop(m);
-	(void)unmount_make_durable(m);
+	(void)unmount_make_durable(m, 0);
 	worker_stopped(m->worker, m->stop_call);
 }
 
@@ -137,6 +140,7 @@ int main(void)
 		.edge = edge,
 		.mount = mount,
 		.status = status,
+		.settle = settle,
 		.stop = stop,
 	};
 	static struct mountd m;

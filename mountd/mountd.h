@@ -81,10 +81,14 @@ struct mountd {
 	struct changed *changed;
 	struct figures *figures;
 	struct figure_walk *walk; /* NULL: nobody waits for figures */
-	struct parked *parked;	  /* reads that wait for far objects */
+	struct parked *parked;	  /* what waits for far objects */
+	double parked_pause;	  /* parked_store_aside() does nothing until then (ev_time()) */
 	ev_timer flush_timer;
 	ev_timer stopping; /* asked to stop, with stop_call: when no handler waits any more */
 	struct ipc_call *stop_call;
+	ev_timer settling; /* unmount_settle(), until then, for settle_call; NULL: not asked */
+	double settle_until;
+	struct ipc_call *settle_call;
 	ev_timer asked; /* stored asked for a flush, mountd/asked.c */
 	uint64_t asked_token;
 

@@ -99,7 +99,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	fuse_reply_write(req, size);
 	/* The writer goes on while its bytes are sealed. An error shows at fsync, and when the log
 	 * is full. */
-	if (inode->contents->file.bytes >= FLUSH_STREAM_BYTES && !stream_start(m->stream, inode))
+	if (inode->contents->file.bytes >= FLUSH_STREAM_BYTES && !inode->is_far &&
+		!stream_start(m->stream, inode))
 		(void)flush_inode(m, inode, false);
 }
 

@@ -1,5 +1,7 @@
 #include "mountd/ops.h"
 
+#include <errno.h>
+
 #include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
@@ -14,7 +16,9 @@ static void sync_inode(fuse_req_t req, fuse_ino_t ino)
 
 	if (r == 0)
 		r = flush_inode(m, inode, true);
-	if (r < 0)
+	if (r == -EAGAIN)
+		parked_store(req, ino);
+	else if (r < 0)
 		request_done(req, r);
 	else
 		parked_sync(req);

@@ -8,19 +8,27 @@
 #include "ipc/store.gen.h"
 #include "mountd/chunks.h"
 #include "mountd/contents.h"
+#include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
 #include "mountd/request.h"
 
+enum parked_kind {
+	PARKED_READ,
+	PARKED_STORE, /* then it becomes the next one */
+	PARKED_SYNC,
+};
+
 struct parked {
 	struct parked *next, *prev;
 	struct mountd *m;
-	fuse_req_t req; /* NULL: answered, waits for stored only */
-	bool is_sync;
+	enum parked_kind kind;
+	fuse_req_t req;	      /* NULL: answered, waits for stored only */
+	bool is_aside;	      /* of no request */
 	bool is_asked;	      /* an answer or a retry is to come, which points here */
 	bool was_damaged;     /* stored was asked to look; when it is so still, it is an error */
-	uint64_t oid, offset; /* sync: position */
+	uint64_t oid, offset; /* PARKED_SYNC: position */
 	size_t len;
 	double deadline;
 	size_t num_ids;
@@ -57,6 +65,8 @@ static void unpark(struct parked *p)
 
 static void finish(struct parked *p, int r)
 {
+	if (p->is_aside && r < 0)
+		p->m->parked_pause = ev_time() + PARKED_PAUSE_S;
 	if (p->req != NULL) {
 		fuse_req_interrupt_func(p->req, NULL, NULL);
 		request_done(p->req, r);
@@ -73,42 +83,80 @@ static void on_interrupt(fuse_req_t req, void *arg)
 	fuse_reply_err(req, EINTR);
 }
 
-static void try_read(struct parked *p)
+/* What is missing now is what to ask for. */
+static void note_missing(struct parked *p)
+{
+	const struct cas_id *ids;
+
+	p->was_damaged = chunks_damaged(p->m);
+	p->num_ids = chunks_missing(p->m, &ids);
+	memcpy(p->ids, ids, p->num_ids * sizeof(*ids));
+}
+
+static int try_read(struct parked *p)
 {
 	struct mountd *m = p->m;
 	struct inode *inode;
-	const struct cas_id *ids;
 	size_t len;
-	int r;
+	int r = load_inode(m, p->oid, &inode);
 
-	if (p->req == NULL) {
-		unpark(p);
-		return;
-	}
-	r = load_inode(m, p->oid, &inode);
 	if (r == 0)
 		r = contents_open(m, inode);
 	if (r == 0)
 		r = contents_read(inode, p->offset, m->io_buf, p->len, &len);
-	if (r == -EAGAIN && chunks_damaged(m) && p->was_damaged)
-		r = -EIO;
-	if (r == -EAGAIN && ev_time() < p->deadline) {
-		/* Only now: a stored that came back while the read waited for it must not have
-		 * been asked by parked_resume for what the read may have ended. */
-		p->is_asked = false;
-		p->was_damaged = chunks_damaged(m);
-		p->num_ids = chunks_missing(m, &ids);
-		memcpy(p->ids, ids, p->num_ids * sizeof(*ids));
-		ask(p);
-		return;
-	}
-	if (r < 0) {
-		finish(p, r == -EAGAIN ? -ETIMEDOUT : r);
-		return;
-	}
+	if (r < 0)
+		return r;
 	fuse_req_interrupt_func(p->req, NULL, NULL);
 	fuse_reply_buf(p->req, (const char *)m->io_buf, len);
 	unpark(p);
+	return 0;
+}
+
+static int try_store(struct parked *p)
+{
+	struct mountd *m = p->m;
+	struct inode *inode;
+	int r = load_inode(m, p->oid, &inode);
+
+	if (r == 0)
+		r = flush_inode(m, inode, true);
+	if (r < 0)
+		return r;
+	if (p->req == NULL) {
+		unpark(p);
+		return 0;
+	}
+	fuse_req_interrupt_func(p->req, NULL, NULL);
+	p->kind = PARKED_SYNC;
+	p->offset = publish_position(m);
+	p->deadline = 1e18;
+	p->is_asked = false;
+	ask(p);
+	return 0;
+}
+
+static void try_again(struct parked *p)
+{
+	int r;
+
+	if (p->req == NULL && !p->is_aside) {
+		unpark(p);
+		return;
+	}
+	r = p->kind == PARKED_READ ? try_read(p) : try_store(p);
+	if (r == 0)
+		return;
+	if (r == -EAGAIN && chunks_damaged(p->m) && p->was_damaged)
+		r = -EIO;
+	if (r == -EAGAIN && ev_time() < p->deadline) {
+		/* Only now: a stored that came back while this waited for it must not have been
+		 * asked by parked_resume for what this may have ended. */
+		p->is_asked = false;
+		note_missing(p);
+		ask(p);
+		return;
+	}
+	finish(p, r == -EAGAIN ? -ETIMEDOUT : r);
 }
 
 /* Not while a handler is waiting: it holds pointers into what a read may load and drop. */
@@ -122,7 +170,7 @@ static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
 	}
 	ev_timer_stop(loop, timer);
 	free(timer);
-	try_read(p);
+	try_again(p);
 }
 
 static void retry_soon(struct parked *p)
@@ -168,7 +216,7 @@ static void ask(struct parked *p)
 
 	if (chan == NULL)
 		return; /* parked_resume */
-	if (p->is_sync)
+	if (p->kind == PARKED_SYNC)
 		r = store_sync(chan, &(struct store_sync){ .position = p->offset }, synced, p);
 	else
 		r = store_fetch_timeout(chan,
@@ -181,21 +229,61 @@ static void ask(struct parked *p)
 		finish(p, r);
 }
 
+static void fetch(struct parked *p)
+{
+	p->deadline = ev_time() + PARKED_DEADLINE_MS / 1000.0;
+	note_missing(p);
+	if (p->req != NULL)
+		fuse_req_interrupt_func(p->req, on_interrupt, p);
+	ask(p);
+}
+
 void parked_read(fuse_req_t req, uint64_t oid, uint64_t offset, size_t len)
 {
-	struct mountd *m = request_mountd(req);
-	struct parked *p = park(m, req);
-	const struct cas_id *ids;
+	struct parked *p = park(request_mountd(req), req);
 
 	p->oid = oid;
 	p->offset = offset;
 	p->len = len;
-	p->was_damaged = chunks_damaged(m);
-	p->deadline = ev_time() + PARKED_DEADLINE_MS / 1000.0;
-	p->num_ids = chunks_missing(m, &ids);
-	memcpy(p->ids, ids, p->num_ids * sizeof(*ids));
-	fuse_req_interrupt_func(req, on_interrupt, p);
-	ask(p);
+	fetch(p);
+}
+
+void parked_store(fuse_req_t req, uint64_t oid)
+{
+	struct parked *p = park(request_mountd(req), req);
+
+	p->kind = PARKED_STORE;
+	p->oid = oid;
+	fetch(p);
+}
+
+void parked_store_aside(struct mountd *m, uint64_t oid)
+{
+	struct parked *p;
+
+	if (ev_time() < m->parked_pause)
+		return;
+	for (p = m->parked; p != NULL; p = p->next)
+		if (p->is_aside)
+			return;
+	p = park(m, NULL);
+	p->kind = PARKED_STORE;
+	p->is_aside = true;
+	p->oid = oid;
+	fetch(p);
+}
+
+bool parked_store_far(struct mountd *m)
+{
+	struct inode *inode = m->inodes.dirty.dirty_next;
+
+	while (inode != &m->inodes.dirty && !inode->is_far)
+		inode = inode->dirty_next;
+	if (inode == &m->inodes.dirty || ev_time() < m->parked_pause)
+		return false;
+	if (flush_inode(m, inode, true) == -EAGAIN)
+		parked_store_aside(m, inode->oid);
+	return true;
 }
 
 void parked_sync(fuse_req_t req)
@@ -203,7 +291,7 @@ void parked_sync(fuse_req_t req)
 	struct mountd *m = request_mountd(req);
 	struct parked *p = park(m, req);
 
-	p->is_sync = true;
+	p->kind = PARKED_SYNC;
 	p->offset = publish_position(m);
 	p->deadline = 1e18;
 	ask(p);
@@ -222,6 +310,8 @@ void parked_resume(struct mountd *m)
 
 void parked_drop(struct mountd *m)
 {
-	for (struct parked *p = m->parked; p != NULL; p = p->next)
+	for (struct parked *p = m->parked; p != NULL; p = p->next) {
 		p->req = NULL;
+		p->is_aside = false;
+	}
 }

@@ -147,7 +147,7 @@ static int find_time(struct mountd *m, const char *text, uint64_t *ret_time)
 		return -ENOENT;
 	/* What was written until then is to be in it. */
 	if (now - time < 2 * (int64_t)(FLUSH_AGE_S * (double)NS_PER_S))
-		r = m->read_only ? 0 : flush_all(m);
+		r = m->read_only ? 0 : flush_all(m, 0);
 	return r < 0 ? r : snapshots_settle(m, (uint64_t)time, ret_time);
 }
 
@@ -342,7 +342,7 @@ void snapshots_make(fuse_req_t req, const char *name)
 	int r = m->read_only			 ? -EROFS
 		: strlen(name) > SEALED_NAME_MAX ? -ENAMETOOLONG
 		: name[0] == '@'		 ? -EINVAL
-						 : flush_all(m);
+						 : flush_all(m, 0);
 
 	if (r < 0) {
 		request_done(req, r);

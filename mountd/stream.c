@@ -176,6 +176,7 @@ static int publish(struct stream *stream)
 		contents_reset(inode);
 	else if (inode->contents->tree != NULL)
 		cas_tree_trim(inode->contents->tree, 8);
+	inode->is_far = r == -EAGAIN;
 	inode->pins--;
 	/* It is young again: storing it by age would cut it where it happens to end. */
 	inode_mark_clean(&m->inodes, inode);

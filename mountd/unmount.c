@@ -4,21 +4,56 @@
 
 #include "ipc/chan.h"
 #include "ipc/store.gen.h"
+#include "ipc/work.gen.h"
 #include "mountd/figure_walk.h"
 #include "mountd/flush.h"
 #include "mountd/mountd.h"
 #include "mountd/parked.h"
 #include "mountd/publish.h"
 #include "worker/log.h"
+#include "worker/scope.h"
 
-int unmount_make_durable(struct mountd *m)
+#define SETTLE_S 5.0
+
+static void try_settle(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct mountd *m = timer->data;
+	struct work_settle_reply reply = { 0 };
+
+	if (m->nested > 0)
+		return; /* the timer repeats */
+	(void)flush_all(m, 0);
+	if (publish_error(m) == -ENOSPC)
+		reply.no_room = flush_unstored(m);
+	else
+		reply.far = flush_far(m);
+	if (reply.far > 0 && ev_time() < m->settle_until && parked_store_far(m))
+		return;
+	ev_timer_stop(loop, timer);
+	work_settle_reply(TAKE_PTR(m->settle_call), &reply);
+}
+
+void unmount_settle(struct mountd *m, struct ipc_call *call)
+{
+	if (m->settle_call != NULL || !m->is_mounted || m->is_stopping) {
+		ipc_call_fail(call, -EBUSY, "mountd: it is coming or going");
+		return;
+	}
+	m->settle_call = call;
+	m->settle_until = ev_time() + SETTLE_S;
+	ev_timer_init(&m->settling, try_settle, 0., 0.05);
+	m->settling.data = m;
+	ev_timer_start(m->loop, &m->settling);
+}
+
+int unmount_make_durable(struct mountd *m, double until)
 {
 	struct store_sync_reply reply;
 	int flushed, r;
 
 	if (m->dirty == NULL || m->ring == NULL || !m->has_keys)
 		return 0;
-	flushed = flush_all(m);
+	flushed = flush_all(m, until);
 	if (flushed < 0)
 		log_error_errno(flushed, "mountd: storing what was written");
 	do {
@@ -43,11 +78,13 @@ void unmount_happened(struct mountd *m)
 	session_stop(m);
 	parked_drop(m);
 	figure_walk_drop(m);
-	r = unmount_make_durable(m);
-	if (r == -ENOSPC) {
-		/* The mount is gone: trying again would find the disk as full as now. Whoever
-		 * called fsync was told; the supervisor asks before it unmounts. */
-		log_error("mountd: the disk is full: %zu files that were written last are lost",
+	r = unmount_make_durable(m, ev_time() + PARKED_DEADLINE_MS / 1000.0);
+	/* The mount is gone: trying again would find it as now. Whoever called fsync was told; the
+	 * supervisor asks before it unmounts. */
+	if (r == -ENOSPC || r == -EAGAIN) {
+		log_error("mountd: %s: %zu files that were written last are lost",
+			r == -ENOSPC ? "the disk is full"
+				     : "parts of them are on devices that cannot be reached",
 			flush_give_up(m));
 		r = 0;
 	}

@@ -24,7 +24,7 @@
 /* mountd has that long to store what was dirty when its mount ended. */
 #define FLUSH_SECONDS  120.0
 /* One that does not say how it stands is unmounted all the same. */
-#define ASK_MS	       5000
+#define SETTLE_MS      15000
 
 void mount_set_failure(struct mount *m, const char *why)
 {
@@ -168,34 +168,36 @@ void mount_leave(struct mount *m, bool force)
 		detached(m, -EIO, NULL);
 }
 
-/* On a full disk what was written last may be in mountd's memory alone: that is said before. */
-static void unstored(void *arg, int err, const struct work_status_reply *reply)
+/* What was written last may be in mountd's memory alone: that is said before. */
+static void settled(void *arg, int err, const struct work_settle_reply *reply)
 {
 	struct mount *m = arg;
-	uint64_t num = 0;
 
 	if (!m->call || m->is_over || m->detaching || m->state == MOUNT_LEAVING)
 		return;
-	for (size_t i = 0; !err && i < reply->num_counters; i++)
-		if (strcmp(reply->counters[i].name, "unstored_files") == 0)
-			num = reply->counters[i].value;
-	if (num == 0) {
+	if (!err && reply->no_room > 0)
+		ipc_call_fail(TAKE_PTR(m->call), -ENOSPC,
+			"%s: the disk is full, and %" PRIu64
+			" files that were written last are not "
+			"stored: make room (delete files, then `bazil "
+			"gc -now`), or give them up with -force",
+			m->path, reply->no_room);
+	else if (!err && reply->far > 0)
+		ipc_call_fail(TAKE_PTR(m->call), -EHOSTUNREACH,
+			"%s: %" PRIu64 " files that were written last are not stored: other parts "
+			"of them are on devices that cannot be reached now: reach one, or give "
+			"up what was written with -force",
+			m->path, reply->far);
+	else
 		mount_leave(m, false);
-		return;
-	}
-	ipc_call_fail(TAKE_PTR(m->call), -ENOSPC,
-		"%s: the disk is full, and %" PRIu64 " files that were written last are not "
-		"stored: make room (delete files, then `bazil "
-		"gc -now`), or give them up with -force",
-		m->path, num);
 }
 
-static bool ask_unstored(struct mount *m)
+static bool settle(struct mount *m)
 {
 	const struct child *c = &m->child;
 
 	return c->state == CHILD_RUNNING && c->work &&
-	       work_status_timeout(c->work, &(struct work_status){ 0 }, ASK_MS, unstored, m) == 0;
+	       work_settle_timeout(c->work, &(struct work_settle){ 0 }, SETTLE_MS, settled, m) == 0;
 }
 
 void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force)
@@ -218,7 +220,7 @@ void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target,
 	/* Already detached, waiting for mountd to end: then the caller waits too. */
 	if (m->state == MOUNT_LEAVING && !force)
 		return;
-	if (force || !ask_unstored(m))
+	if (force || !settle(m))
 		mount_leave(m, force);
 }
 

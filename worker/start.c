@@ -119,6 +119,14 @@ void on_work_status(struct work_server *self, struct ipc_call *call, const struc
 		work_status_reply(call, &(struct work_status_reply){ 0 });
 }
 
+void on_work_settle(struct work_server *self, struct ipc_call *call, const struct work_settle *req)
+{
+	if (self->worker.ops->settle)
+		self->worker.ops->settle(self->worker.self, call);
+	else
+		ipc_call_fail(call, -EOPNOTSUPP, "%s stores nothing", self->worker.role->name);
+}
+
 void on_work_stop(struct work_server *self, struct ipc_call *call, const struct work_stop *req)
 {
 	if (self->worker.ops->stop)

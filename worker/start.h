@@ -18,7 +18,8 @@
  *	ipc_call_fail(call, -ENOSPC, "store: %s: the disk is full: ...", ...);
  *
  * A callback that is NULL: prepare, entered, begin, status: nothing to do, answered well; stop: the
- *worker just exits; edge, mount, listener, addresses, attach, detach: refused with -EOPNOTSUPP.
+ *worker just exits; edge, settle, mount, listener, addresses, attach, detach: refused with
+ *-EOPNOTSUPP.
  *
  * Death of the supervisor (end of file on the work channel): ops->stop(self, NULL); the worker
  *makes durable what it can and calls worker_stopped(worker, NULL) within 5 seconds, else it is
@@ -65,6 +66,7 @@ struct worker_ops {
 	void (*edge)(void *self, struct ipc_call *call, const struct work_edge *req);
 	void (*begin)(void *self, struct ipc_call *call, const struct work_begin *req);
 	void (*status)(void *self, struct ipc_call *call);
+	void (*settle)(void *self, struct ipc_call *call);
 	/* Make all durable, then worker_stopped(worker, call). call NULL: the supervisor died. */
 	void (*stop)(void *self, struct ipc_call *call);
 	void (*mount)(void *self, struct ipc_call *call, const struct work_mount *req);

@@ -181,4 +181,5 @@ def renamed(white, black):
     say("names given on both sides are the same")
 
 
-harness.run(test)
+if __name__ == "__main__":
+    harness.run(test)

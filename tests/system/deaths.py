@@ -151,6 +151,7 @@ for at in range(0, len(mem), 4096):
 print('dirty', flush=True)
 while not select.select([0], [], [], 0.05)[0]:
     assert mem[4096:4104] == b'00000001'
+mem.flush()
 """
 
 
