@@ -46,6 +46,7 @@ struct batch {
 	size_t num_ops;
 	struct inode *inodes;
 	size_t num_inodes, cap_inodes;
+	uint32_t *places; /* of inodes, a hash by oid, of twice cap_inodes; 0: none; NULL: of few */
 	uint32_t seen;
 	uint32_t arrived; /* of what is put; 0: written by mountd */
 	struct tree_stamp stamp;
@@ -150,24 +151,66 @@ static int parse_entry(struct batch *b, uint8_t *data, size_t len, struct intake
 
 /* ---- the inodes that a batch touches */
 
-static struct inode *inode_of(struct batch *b, uint64_t oid)
+#define FEW 16
+
+/* Where the inode's number is in the hash, or would be. */
+static uint32_t *place_of(struct batch *b, uint64_t oid)
+{
+	const size_t mask = b->cap_inodes * 2 - 1;
+	size_t i = (size_t)(oid * UINT64_C(0x9e3779b97f4a7c15) >> 32) & mask;
+
+	while (b->places[i] != 0 && b->inodes[b->places[i] - 1].oid != oid)
+		i = (i + 1) & mask;
+	return &b->places[i];
+}
+
+static int inodes_grow(struct batch *b)
+{
+	const size_t cap = b->cap_inodes ? b->cap_inodes * 2 : FEW;
+	struct inode *inodes = realloc(b->inodes, cap * sizeof(*inodes));
+	size_t i;
+
+	if (!inodes)
+		return -ENOMEM;
+	b->inodes = inodes;
+	b->cap_inodes = cap;
+	if (cap == FEW)
+		return 0;
+	free(b->places);
+	b->places = calloc(cap * 2, sizeof(*b->places));
+	if (!b->places)
+		return -ENOMEM;
+	for (i = 0; i < b->num_inodes; i++)
+		*place_of(b, b->inodes[i].oid) = (uint32_t)i + 1;
+	return 0;
+}
+
+static struct inode *inode_find(struct batch *b, uint64_t oid)
 {
 	size_t i;
 
+	if (b->places) {
+		i = *place_of(b, oid);
+		return i > 0 ? &b->inodes[i - 1] : NULL;
+	}
 	for (i = b->num_inodes; i-- > 0;)
 		if (b->inodes[i].oid == oid)
 			return &b->inodes[i];
-	if (b->num_inodes == b->cap_inodes) {
-		size_t cap = b->cap_inodes ? b->cap_inodes * 2 : 16;
-		struct inode *inodes = realloc(b->inodes, cap * sizeof(*inodes));
+	return NULL;
+}
 
-		if (!inodes)
-			return NULL;
-		b->inodes = inodes;
-		b->cap_inodes = cap;
-	}
-	b->inodes[b->num_inodes] = (struct inode){ .oid = oid };
-	return &b->inodes[b->num_inodes++];
+static struct inode *inode_of(struct batch *b, uint64_t oid)
+{
+	struct inode *inode = inode_find(b, oid);
+
+	if (inode)
+		return inode;
+	if (b->num_inodes == b->cap_inodes && inodes_grow(b) < 0)
+		return NULL;
+	b->inodes[b->num_inodes++] = (struct inode){ .oid = oid };
+	if (b->places)
+		*place_of(b, oid) = (uint32_t)b->num_inodes;
+	return &b->inodes[b->num_inodes - 1];
 }
 
 static int inode_flag(struct batch *b, uint64_t oid, unsigned flags)
@@ -551,23 +594,32 @@ static int run_step(struct batch *b, enum step step, struct op *op)
 	return 0;
 }
 
-static int run(struct batch *b)
+static int begin(struct batch *b)
+{
+	return tree_clock_write(&b->vol->state.clock, &b->vol->state.known, &b->stamp, &b->lamport);
+}
+
+static int end(struct batch *b)
 {
 	bool changed = false;
-	size_t i;
-	int step, r;
+	int r = fallen_update(b->engine, b->vol, &changed);
 
-	r = tree_clock_write(&b->vol->state.clock, &b->vol->state.known, &b->stamp, &b->lamport);
+	if (r == 0 && changed)
+		b->changes->all = true;
+	return r;
+}
+
+static int run(struct batch *b)
+{
+	size_t i;
+	int step, r = begin(b);
+
 	for (step = STEP_NOTE; step < STEP_NUM; step++)
 		for (i = 0; r == 0 && i < b->num_ops; i++)
 			r = run_step(b, step, &b->ops[i]);
 	for (i = 0; r == 0 && i < b->num_inodes; i++)
 		r = settle(b, &b->inodes[i]);
-	if (r == 0)
-		r = fallen_update(b->engine, b->vol, &changed);
-	if (r == 0 && changed)
-		b->changes->all = true;
-	return r;
+	return r < 0 ? r : end(b);
 }
 
 static int apply(
@@ -615,45 +667,79 @@ int engine_apply(struct engine *engine, struct volume *vol, uint8_t *entry, size
 	}
 	free(b.ops);
 	free(b.inodes);
+	free(b.places);
 	return r;
 }
 
-static int restore_op(const struct batch_op *from, struct op *to)
-{
-	struct tree_record rec;
+/* ---- restoring: as a batch of any size, whose records are loaded when their turn comes */
 
-	*to = (struct op){ .type = from->data ? INTAKE_PUT : INTAKE_REMOVE,
+struct restore {
+	struct batch b;
+	batch_load_fn *load;
+	void *arg;
+	uint8_t *buf;
+};
+
+static bool needs_record(enum step step, const struct batch_op *op)
+{
+	return op->is_put && step == (op->key.kind == TREE_LINK ? STEP_LINKS : STEP_INODES);
+}
+
+static int restore_step(struct restore *r, enum step step, const struct batch_op *from)
+{
+	struct op op = { .type = from->is_put ? INTAKE_PUT : INTAKE_REMOVE,
 		.key = from->key,
-		.data = from->data,
-		.len = from->len };
-	if (!from->data)
-		return 0;
-	if (tree_record_parse(from->data, from->len, &rec) < 0)
-		return -EUCLEAN;
-	to->e = rec.e;
-	return 0;
+		.e.target = from->target };
+	struct tree_record rec;
+	int err = 0;
+
+	if (needs_record(step, from)) {
+		err = r->load(r->arg, &from->key, r->buf, &op.len);
+		if (err < 0)
+			return err;
+		if (tree_record_parse(r->buf, op.len, &rec) < 0)
+			return -EUCLEAN;
+		op.data = r->buf;
+		op.e = rec.e;
+	}
+	err = run_step(&r->b, step, &op);
+	return err < 0 ? err : change_cut(r->b.engine, r->b.vol);
+}
+
+static int restore_run(struct restore *r, const struct batch_op *ops, size_t num)
+{
+	struct batch *b = &r->b;
+	size_t i;
+	int step, err = begin(b);
+
+	for (step = STEP_NOTE; step < STEP_NUM; step++)
+		for (i = 0; err == 0 && i < num; i++)
+			err = restore_step(r, step, &ops[i]);
+	for (i = 0; err == 0 && i < b->num_inodes; i++) {
+		err = settle(b, &b->inodes[i]);
+		if (err == 0)
+			err = change_cut(b->engine, b->vol);
+	}
+	return err < 0 ? err : end(b);
 }
 
 int batch_restore(struct engine *engine, struct volume *vol, const struct batch_op *ops, size_t num,
-	struct engine_changes *changes)
+	batch_load_fn *load, void *arg, struct engine_changes *changes)
 {
-	struct batch b = { .engine = engine, .vol = vol, .changes = changes };
-	size_t i;
-	int r = 0;
+	struct restore r = {
+		.b = { .engine = engine, .vol = vol, .changes = changes }, .load = load, .arg = arg
+	};
+	int err = -ENOMEM;
 
-	b.seen = vol->view;
-	b.arrived = vol->view + 1;
-	b.num_ops = num;
-	b.ops = calloc(num, sizeof(*b.ops));
-	if (!b.ops)
-		return -ENOMEM;
-	for (i = 0; r == 0 && i < num; i++)
-		r = restore_op(&ops[i], &b.ops[i]);
-	if (r == 0)
-		r = run(&b);
-	free(b.ops);
-	free(b.inodes);
-	return r;
+	r.b.seen = vol->view;
+	r.b.arrived = vol->view + 1;
+	r.buf = malloc(TREE_RECORD_MAX);
+	if (r.buf)
+		err = restore_run(&r, ops, num);
+	free(r.buf);
+	free(r.b.inodes);
+	free(r.b.places);
+	return err;
 }
 
 void engine_took(struct volume *vol, uint64_t incarnation, uint64_t position)

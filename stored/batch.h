@@ -9,16 +9,21 @@ int links_count(struct db_txn *txn, uint32_t vol, uint64_t oid, uint32_t *ret);
 /* Adds one, or sets `all` when there are too many. */
 int engine_changes_add(struct engine_changes *changes, const struct engine_change *change);
 
-/* A register to bring back: its record (stamped anew in place), or data NULL: it goes. */
+/* A register to bring back, or that goes. */
 struct batch_op {
 	struct tree_key key;
-	uint8_t *data;
-	size_t len;
+	uint64_t target; /* of a link that is brought back */
+	uint32_t depth;	 /* the caller's */
+	bool is_put;
 };
 
-/* Within an open frame, all of it under the rules for a writer that has seen everything; what is
- * put counts as brought by the next pull. Directories that go: the deepest first. */
+/* The record to bring back: into buf, TREE_RECORD_MAX bytes. */
+typedef int batch_load_fn(void *arg, const struct tree_key *key, uint8_t *buf, size_t *ret_len);
+
+/* Within an open frame, which it cuts (change_cut), all of it under the rules for a writer that has
+ * seen everything; what is put counts as brought by the next pull. Directories that go: the deepest
+ * first. */
 int batch_restore(struct engine *engine, struct volume *vol, const struct batch_op *ops, size_t num,
-	struct engine_changes *changes);
+	batch_load_fn *load, void *arg, struct engine_changes *changes);
 
 #endif

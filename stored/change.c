@@ -82,6 +82,21 @@ void change_cancel(struct engine *engine)
 	engine->num_moved = 0;
 }
 
+int change_cut(struct engine *engine, const struct volume *vol)
+{
+	struct change_head head = { .vol = vol->number };
+	size_t len;
+	int r;
+
+	arenas_payload(&engine->arenas, &len);
+	if (len < engine->options.part_size)
+		return 0;
+	r = change_end(engine, FRAME_PULL_CHANGES, &head, NULL);
+	if (r == 0)
+		r = arenas_flush(&engine->arenas);
+	return r < 0 ? r : change_begin(engine);
+}
+
 /* Room for one change in the open frame behind its type; NULL with *ret_error 0 while replaying. */
 static uint8_t *entry(struct engine *engine, enum change_type type, size_t len, int *ret_error)
 {

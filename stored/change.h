@@ -44,6 +44,9 @@ void change_replay_time(struct engine *engine, const struct frame_view *frame);
 int change_end(struct engine *engine, enum frame_type type, const struct change_head *head,
 	struct place *ret_place);
 void change_cancel(struct engine *engine);
+/* Between the changes of a pull or an undo: ends the frame when it is large (options.part_size) and
+ * begins the next part. What the parts hold counts from the FRAME_PULL_COMMIT on only. */
+int change_cut(struct engine *engine, const struct volume *vol);
 
 /*
  * Puts a record. It replaces the element of equal stamp, and every element that arrived up to seen.

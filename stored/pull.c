@@ -390,22 +390,6 @@ static int note_place(struct applying *a, const struct tree_key *key)
 	return engine_changes_add(a->changes, &change);
 }
 
-/* Ends the frame when it is large; what it holds counts from the pull's commit on only. */
-static int cut_part(struct applying *a)
-{
-	struct change_head head = { .vol = a->vol->number };
-	size_t len;
-	int r;
-
-	arenas_payload(&a->engine->arenas, &len);
-	if (len < a->engine->options.part_size)
-		return 0;
-	r = change_end(a->engine, FRAME_PULL_CHANGES, &head, NULL);
-	if (r == 0)
-		r = arenas_flush(&a->engine->arenas);
-	return r < 0 ? r : change_begin(a->engine);
-}
-
 static int apply_all(struct applying *a)
 {
 	const struct tree_pull *merge = a->merge;
@@ -418,7 +402,7 @@ static int apply_all(struct applying *a)
 	for (i = 0; r == 0 && vol->keep_removed && i < merge->num_effects; i++) {
 		r = keep_removed(a, &merge->effects[i]);
 		if (r == 0)
-			r = cut_part(a);
+			r = change_cut(a->engine, a->vol);
 	}
 	/* What goes makes room first, so that a register never holds more than it ends with. */
 	for (i = 0; r == 0 && i < merge->num_effects * 2; i++) {
@@ -432,12 +416,12 @@ static int apply_all(struct applying *a)
 		if (r == 0)
 			r = note_change(a, &effect->e);
 		if (r == 0)
-			r = cut_part(a);
+			r = change_cut(a->engine, a->vol);
 	}
 	for (i = 0; r == 0 && i < merge->num_deaths; i++) {
 		r = change_dead(a->engine, vol, &merge->deaths[i].unit, merge->deaths[i].label);
 		if (r == 0)
-			r = cut_part(a);
+			r = change_cut(a->engine, a->vol);
 	}
 	if (r == 0)
 		r = fallen_update(a->engine, vol, &changed);

@@ -3,12 +3,12 @@
 #include "stored/batch.h"
 #include "stored/change.h"
 #include "stored/history.h"
+#include "stored/object.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BYTES_MAX (48u << 20) /* of records in the one frame of an undo */
 #define DEPTH_MAX 4096
 
 /* ---- the list */
@@ -104,16 +104,10 @@ struct plan {
 	uint64_t time;
 	struct tree_key *keys; /* of the registers that changed then, ascending */
 	size_t num_keys, cap_keys;
-	struct step {
-		struct batch_op op;
-		unsigned depth; /* of a directory that goes */
-		/* Of a link: the inode, and where it was until now; parent 0: nowhere. */
-		uint64_t target, parent;
-		uint8_t tag[TREE_TAG_SIZE];
-	} * steps;
-	size_t num_steps, bytes;
+	struct batch_op *ops; /* depth: of a directory that goes */
+	size_t num_ops;
 	uint64_t *held; /* inodes that the sync brought and that somebody changed since */
-	size_t num_held;
+	size_t num_held, cap_held;
 	struct undo_result *result;
 };
 
@@ -135,8 +129,6 @@ static int add_keys(struct plan *p, const uint8_t *row, size_t len)
 
 		if (type != HISTORY_REGISTER)
 			continue;
-		if (p->num_keys == UNDO_REGISTERS_MAX)
-			return -E2BIG;
 		if (p->num_keys == p->cap_keys) {
 			size_t cap = p->cap_keys ? p->cap_keys * 2 : 256;
 			struct tree_key *keys = realloc(p->keys, cap * sizeof(*keys));
@@ -176,9 +168,8 @@ static int find_keys(struct plan *p)
 		if (tree_key_compare(&p->keys[num], &p->keys[i]) != 0)
 			p->keys[++num] = p->keys[i];
 	p->num_keys = num + 1;
-	p->steps = calloc(p->num_keys, sizeof(*p->steps));
-	p->held = calloc(p->num_keys, sizeof(*p->held));
-	return p->steps && p->held ? 0 : -ENOMEM;
+	p->ops = calloc(p->num_keys, sizeof(*p->ops));
+	return p->ops ? 0 : -ENOMEM;
 }
 
 /* 1: the register has another value since the sync. */
@@ -206,14 +197,33 @@ static int before(struct plan *p, const struct tree_key *key, struct reg *ret)
 	return history_load(ret, txn(p->engine), p->vol, key, p->time - 1);
 }
 
+static int oid_compare(const void *x, const void *y)
+{
+	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+
+	return (a > b) - (a < b);
+}
+
 static bool is_held(const struct plan *p, uint64_t oid)
 {
-	size_t i;
+	return p->num_held > 0 &&
+	       bsearch(&oid, p->held, p->num_held, sizeof(oid), oid_compare) != NULL;
+}
 
-	for (i = 0; i < p->num_held; i++)
-		if (p->held[i] == oid)
-			return true;
-	return false;
+/* In the order of the keys, which is that of the inodes. */
+static int add_held(struct plan *p, uint64_t oid)
+{
+	if (p->num_held == p->cap_held) {
+		size_t cap = p->cap_held ? p->cap_held * 2 : 64;
+		uint64_t *held = realloc(p->held, cap * sizeof(*held));
+
+		if (!held)
+			return -ENOMEM;
+		p->held = held;
+		p->cap_held = cap;
+	}
+	p->held[p->num_held++] = oid;
+	return 0;
 }
 
 /* It was not there before, and somebody wrote into it since. */
@@ -233,7 +243,7 @@ static int hold(struct plan *p, const struct tree_key *attr)
 	r = db_iter_first(&it, txn(p->engine), DB_RECORDS, k.b, k.len, NULL, 0);
 	while (r == 1) {
 		if (it.value_len >= 8 && le64_get(it.value) > p->time) {
-			p->held[p->num_held++] = attr->id;
+			r = add_held(p, attr->id);
 			break;
 		}
 		r = db_iter_next(&it);
@@ -270,47 +280,51 @@ static unsigned depth_of(struct plan *p, uint64_t dir)
 	return depth;
 }
 
-/* A link whose register is loaded in p->engine->new. */
-static void leaves(struct plan *p, struct step *step)
+static int note(struct plan *p, const struct tree_element *e, uint8_t kind)
 {
-	const struct reg *reg = &p->engine->new;
+	struct engine_change change = { .kind = kind, .id = e->key.id };
 
-	if (step->op.key.kind != TREE_LINK || reg->num == 0)
-		return;
-	step->target = reg->e[reg_winner(reg)].e.target;
-	step->parent = reg->e[reg_winner(reg)].e.parent;
-	memcpy(step->tag, reg->e[reg_winner(reg)].e.tag, TREE_TAG_SIZE);
+	memcpy(change.tag, kind == TREE_LINK ? e->tag : e->key.tag, TREE_TAG_SIZE);
+	if (kind == TREE_LINK)
+		change.parent = e->parent;
+	return engine_changes_add(&p->result->changes, &change);
 }
 
+/* What mountd is to look at anew: of a link where it was (its register is loaded in engine->new)
+ * and will be, and its inode, whose number of links changes as well. */
+static int note_op(struct plan *p, const struct tree_key *key, const struct tree_element *is)
+{
+	const struct reg *reg = &p->engine->new;
+	const struct tree_element *was = reg->num > 0 ? &reg->e[reg_winner(reg)].e : NULL;
+	struct tree_element inode = { .key.id = is ? is->target : was ? was->target : 0 };
+	int r = 0;
+
+	if (key->kind != TREE_LINK)
+		return note(p, &(struct tree_element){ .key = *key }, key->kind);
+	if (was)
+		r = note(p, was, TREE_LINK);
+	if (r == 0 && is)
+		r = note(p, is, TREE_LINK);
+	return r < 0 ? r : note(p, &inode, TREE_ATTR);
+}
+
+/* was: in engine->old. */
 static int add_put(struct plan *p, const struct tree_key *key, const struct reg *was)
 {
-	const struct element *e = &was->e[reg_winner(was)];
-	struct batch_op op = { .key = *key, .len = element_size(e) };
-	struct step *step;
+	const struct tree_element *e = &was->e[reg_winner(was)].e;
 	int r;
 
-	p->bytes += op.len;
-	if (p->bytes > BYTES_MAX)
-		return -E2BIG;
-	op.data = malloc(op.len);
-	if (!op.data)
-		return -ENOMEM;
-	step = &p->steps[p->num_steps++];
-	step->op = op;
-	step->target = e->e.target;
-	r = element_read(&p->engine->arenas, e, op.data);
-	if (r == 0)
-		r = reg_load(&p->engine->new, txn(p->engine), p->vol->number, key);
-	if (r == 0)
-		leaves(p, step);
-	return r == -EBADMSG ? -EIO : r;
+	p->ops[p->num_ops++] =
+		(struct batch_op){ .key = *key, .target = e->target, .is_put = true };
+	r = reg_load(&p->engine->new, txn(p->engine), p->vol->number, key);
+	return r < 0 ? r : note_op(p, key, e);
 }
 
 static int add_removal(struct plan *p, const struct tree_key *key)
 {
 	struct reg *reg = &p->engine->new;
 	struct tree_key attr = { .id = key->id, .kind = TREE_ATTR };
-	struct step *step;
+	struct batch_op *op;
 	int r;
 
 	/* With its attr all of an inode goes. */
@@ -328,12 +342,12 @@ static int add_removal(struct plan *p, const struct tree_key *key)
 	r = reg_load(reg, txn(p->engine), p->vol->number, key);
 	if (r < 0 || reg->num == 0)
 		return r;
-	step = &p->steps[p->num_steps++];
-	step->op.key = *key;
-	leaves(p, step);
+	op = &p->ops[p->num_ops++];
+	*op = (struct batch_op){ .key = *key };
+	r = note_op(p, key, NULL);
 	if (key->kind == TREE_LINK && (reg->e[reg_winner(reg)].e.flags & TREE_DIRECTORY))
-		step->depth = depth_of(p, key->id);
-	return 0;
+		op->depth = depth_of(p, key->id);
+	return r;
 }
 
 static int plan_one(struct plan *p, const struct tree_key *key)
@@ -364,9 +378,9 @@ static int plan_one(struct plan *p, const struct tree_key *key)
 }
 
 /* What goes comes in the order of depth, the deepest first; the order of the rest is free. */
-static int step_compare(const void *x, const void *y)
+static int op_compare(const void *x, const void *y)
 {
-	unsigned a = ((const struct step *)x)->depth, b = ((const struct step *)y)->depth;
+	uint32_t a = ((const struct batch_op *)x)->depth, b = ((const struct batch_op *)y)->depth;
 
 	return (a < b) - (a > b);
 }
@@ -382,54 +396,33 @@ static int plan(struct plan *p)
 			r = hold(p, &p->keys[i]);
 	for (i = 0; r == 0 && i < p->num_keys; i++)
 		r = plan_one(p, &p->keys[i]);
-	if (r == 0 && p->num_steps > 0)
-		qsort(p->steps, p->num_steps, sizeof(*p->steps), step_compare);
+	if (r == 0 && p->num_ops > 0)
+		qsort(p->ops, p->num_ops, sizeof(*p->ops), op_compare);
+	free(p->keys);
+	p->keys = NULL;
 	return r;
 }
 
 /* ---- doing it */
 
-static int note_link(struct plan *p, const struct step *step)
+static int load(void *arg, const struct tree_key *key, uint8_t *buf, size_t *ret_len)
 {
-	struct engine_changes *changes = &p->result->changes;
-	struct engine_change change = {
-		.kind = TREE_LINK, .id = step->op.key.id, .parent = step->parent
-	};
-	struct tree_record rec;
-	int r = 0;
+	struct plan *p = arg;
+	struct reg *was = &p->engine->old;
+	const struct element *e;
+	int r = before(p, key, was);
 
-	memcpy(change.tag, step->tag, TREE_TAG_SIZE);
-	if (step->parent != 0)
-		r = engine_changes_add(changes, &change);
-	if (r == 0 && step->op.data) {
-		r = tree_record_parse(step->op.data, step->op.len, &rec);
-		change.parent = rec.e.parent;
-		memcpy(change.tag, rec.e.tag, TREE_TAG_SIZE);
-		if (r == 0)
-			r = engine_changes_add(changes, &change);
-	}
-	/* Its number of links changed as well. */
-	change = (struct engine_change){ .kind = TREE_ATTR, .id = step->target };
-	return r < 0 ? r : engine_changes_add(changes, &change);
+	if (r < 0 || was->num == 0)
+		return r < 0 ? r : -EUCLEAN;
+	e = &was->e[reg_winner(was)];
+	*ret_len = element_size(e);
+	if (*ret_len > TREE_RECORD_MAX)
+		return -EUCLEAN;
+	r = element_read(&p->engine->arenas, e, buf);
+	return r == -EBADMSG ? -EIO : r;
 }
 
-static int note_changes(struct plan *p)
-{
-	size_t i;
-	int r = 0;
-
-	for (i = 0; r == 0 && i < p->num_steps; i++) {
-		const struct tree_key *key = &p->steps[i].op.key;
-		struct engine_change change = { .kind = key->kind, .id = key->id };
-
-		memcpy(change.tag, key->tag, TREE_TAG_SIZE);
-		r = key->kind == TREE_LINK ? note_link(p, &p->steps[i])
-					   : engine_changes_add(&p->result->changes, &change);
-	}
-	return r;
-}
-
-static int apply(struct plan *p, const struct batch_op *ops, const struct pulled *sync)
+static int apply(struct plan *p, const struct pulled *sync)
 {
 	static const uint8_t nobody[32];
 	struct engine *engine = p->engine;
@@ -441,14 +434,12 @@ static int apply(struct plan *p, const struct batch_op *ops, const struct pulled
 	if (r < 0)
 		return r;
 	head.time = change_time(engine, vol);
-	r = batch_restore(engine, vol, ops, p->num_steps, &p->result->changes);
-	if (r == 0)
-		r = note_changes(p);
+	r = batch_restore(engine, vol, p->ops, p->num_ops, load, p, &p->result->changes);
 	vol->view++;
 	if (r == 0)
 		r = change_pulled(engine, vol, sync->time, sync->peer, sync->num_changed, true);
 	if (r == 0)
-		r = change_pulled(engine, vol, head.time, nobody, p->num_steps, false);
+		r = change_pulled(engine, vol, head.time, nobody, p->num_ops, false);
 	if (r == 0)
 		r = change_state(engine, vol);
 	if (r == 0)
@@ -457,29 +448,46 @@ static int apply(struct plan *p, const struct batch_op *ops, const struct pulled
 		r = change_end(engine, FRAME_PULL_COMMIT, &head, NULL);
 	if (r == 0)
 		return engine_sync(engine);
+	/* Nothing of it is committed: the index forgets it, the log ignores it. */
 	change_cancel(engine);
+	if (r == -EOVERFLOW)
+		return engine_undo(engine, r);
 	return engine_rollback(engine) < 0 ? -EIO : r;
 }
 
-static int run(struct plan *p, const struct pulled *sync)
+static int attempt(struct plan *p, const struct pulled *sync)
 {
-	struct batch_op *ops;
-	size_t i;
+	struct undo_result *result = p->result;
 	int r;
 
+	result->num_restored = result->num_stayed = result->num_kept = 0;
 	r = plan(p);
-	if (r < 0 || p->num_steps == 0)
-		return r;
-	ops = calloc(p->num_steps, sizeof(*ops));
-	if (!ops)
-		return -ENOMEM;
-	for (i = 0; i < p->num_steps; i++)
-		ops[i] = p->steps[i].op;
-	r = apply(p, ops, sync);
-	free(ops);
+	if (r == 0 && p->num_ops > 0)
+		r = apply(p, sync);
 	if (r == 0)
-		p->result->num_restored = p->num_steps;
+		result->num_restored = p->num_ops;
+	else
+		engine_changes_release(&result->changes);
+	free(p->keys);
+	free(p->ops);
+	free(p->held);
 	return r;
+}
+
+static int run(struct engine *engine, struct volume *vol, const struct pulled *sync,
+	struct undo_result *result)
+{
+	int i, r = -ERESTART;
+
+	/* The index may have grown meanwhile. */
+	for (i = 0; r == -ERESTART && i < 4; i++) {
+		struct plan p = {
+			.engine = engine, .vol = vol, .time = sync->time, .result = result
+		};
+
+		r = attempt(&p, sync);
+	}
+	return r == -ERESTART ? -EIO : r;
 }
 
 static int explain(struct engine *engine, const struct volume *vol, int r)
@@ -496,12 +504,6 @@ static int explain(struct engine *engine, const struct volume *vol, int r)
 		return engine_fail(engine, r,
 			"volume %s: that sync is undone; undo the undoing to have it again",
 			vol->name);
-	case -E2BIG:
-		return engine_fail(engine, r,
-			"volume %s: that sync changed too much to undo it at once; mount the "
-			"instant "
-			"before it and copy what is needed",
-			vol->name);
 	case -EBUSY:
 		return engine_fail(
 			engine, r, "volume %s: a sync is running; wait for it to end", vol->name);
@@ -517,9 +519,7 @@ static int explain(struct engine *engine, const struct volume *vol, int r)
 
 int undo_run(struct engine *engine, struct volume *vol, uint64_t time, struct undo_result *result)
 {
-	struct plan p = { .engine = engine, .vol = vol, .result = result };
 	struct pulled sync;
-	size_t i;
 	int r;
 
 	result->num_restored = result->num_stayed = result->num_kept = 0;
@@ -531,13 +531,8 @@ int undo_run(struct engine *engine, struct volume *vol, uint64_t time, struct un
 	if (r == 0 && sync.time <= vol->kept.all)
 		r = -ESTALE;
 	if (r == 0) {
-		result->time = p.time = sync.time;
-		r = run(&p, &sync);
+		result->time = sync.time;
+		r = run(engine, vol, &sync, result);
 	}
-	for (i = 0; i < p.num_steps; i++)
-		free(p.steps[i].op.data);
-	free(p.steps);
-	free(p.keys);
-	free(p.held);
 	return r < 0 ? explain(engine, vol, r) : 0;
 }

@@ -7,14 +7,17 @@
  * changed again since the sync stays as it is, and so do an inode that the sync brought and
  * somebody changed here, and the links to it. So does the first contents of a file that was empty
  * since it was made.
+ *
+ * However much the sync changed, it is all or nothing: the changes are logged in parts, as those of
+ * a pull are, and count when the last frame is there. For each register that changed 48 bytes are
+ * in memory, less than its pull took; records are read when they are written.
  */
 #ifndef BAZIL_STORED_UNDO_H
 #define BAZIL_STORED_UNDO_H
 
 #include "stored/engine.h"
 
-#define UNDO_KEPT_MAX	   1024
-#define UNDO_REGISTERS_MAX 20000
+#define UNDO_KEPT_MAX 1024
 
 struct pulled {
 	uint64_t time;
@@ -38,7 +41,7 @@ struct undo_result {
 /*
  * time 0: the newest that was a sync and is not undone. Durable when it returns; counts as a pull
  * for the view of mountd (stored/intake.h). -ENOENT: there is none; -ESTALE: what was before is not
- * kept any more; -E2BIG; engine_error has the text.
+ * kept any more; engine_error has the text.
  */
 int undo_run(struct engine *engine, struct volume *vol, uint64_t time, struct undo_result *result);
 

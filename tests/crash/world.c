@@ -6,6 +6,7 @@
 #include "stored/prune.h"
 #include "stored/settings.h"
 #include "stored/snapshot.h"
+#include "stored/undo.h"
 #include "tests/unit/stored/rig.h"
 
 #include <errno.h>
@@ -357,6 +358,7 @@ static int pull(struct rig *p, struct rig *q)
 {
 	static uint8_t blob[120000], asked[TREE_KNOWLEDGE_SIZE], need[60000];
 	static uint8_t known[2 * TREE_KNOWLEDGE_SIZE];
+	static const uint8_t peer[32] = { 5 };
 	struct pull_result result = { .need = need, .need_cap = sizeof(need) };
 	struct serve_info info = { .known = known };
 	struct serve *serve;
@@ -367,6 +369,7 @@ static int pull(struct rig *p, struct rig *q)
 	int r = 0;
 
 	sim_must(engine_pull_begin(p->engine, p->vol, &pull, asked, &len) == 0);
+	engine_pull_name(pull, peer);
 	sim_must(engine_serve_begin(q->engine, q->vol, asked, len, &serve, &info) == 0);
 	if (info.has_nothing) {
 		engine_pull_abort(p->engine, pull);
@@ -414,6 +417,27 @@ static void op_pull(struct work *w)
 		sim_must(r == 0 || r == -ENOSPC);
 	}
 	sim_must(pull(&w->rig, &w->other) == 0);
+}
+
+/* The last sync, if there is one left. Sometimes it finds no room, did not happen, and is done
+ * again.
+ */
+static bool op_undo(struct work *w)
+{
+	static struct undo_result result;
+	int r = -ENOSPC;
+
+	if (any(w, 3) == 0) {
+		w->world->disk.full_after = 1 + any(w, 4);
+		r = undo_run(w->rig.engine, w->rig.vol, 0, &result);
+		w->world->disk.full_after = 0;
+		engine_changes_release(&result.changes);
+	}
+	if (r == -ENOSPC)
+		r = undo_run(w->rig.engine, w->rig.vol, 0, &result);
+	engine_changes_release(&result.changes);
+	sim_must(r == 0 || r == -ENOENT || r == -ESTALE);
+	return r == 0;
 }
 
 /* What finds no room did not happen. */
@@ -611,6 +635,8 @@ static bool operate(struct work *w, unsigned what)
 	case 24:
 		op_failed_sync(w);
 		return true;
+	case 25:
+		return op_undo(w);
 	default:
 		op_serve(w);
 		return false;
@@ -651,7 +677,7 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 		bool is_durable;
 
 		begun = world->disk.log.num;
-		is_durable = operate(&w, (unsigned)any(&w, 26));
+		is_durable = operate(&w, (unsigned)any(&w, 27));
 		note(&w, begun);
 		if (is_durable)
 			ack(&w);

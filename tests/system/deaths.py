@@ -198,6 +198,8 @@ def killed_while_pages_are_dropped(white, black, rounds):
     for n in range(rounds):
         black.sh(f"for i in 1 1000 3905; do dd if=mnt/mapped{n} bs=4096 skip=$i count=1 status=none | head -c 8 | "
                  "cmp - <(printf %08d $i) || exit 1; done")
+    for node in (white, black):
+        node.sh("rm mnt/mapped*")
     check(stuck > 0, f"in none of {rounds} rounds was a thread held back")
     print(f"mountd killed while pages are dropped: {rounds} rounds, a thread was held back in {stuck}")
 

@@ -495,6 +495,52 @@ static void undo__leaves_what_was_changed_since(void **state)
 	rig_free(&b);
 }
 
+/* More registers than one batch or frame takes: in parts, all of it or nothing. */
+static void undo__takes_a_sync_of_any_size(void **state)
+{
+	struct undo_result *result = calloc(1, sizeof(*result));
+	struct rig a = { 0 }, b = { 0 };
+	const uint8_t peer[32] = { 5 };
+	uint64_t before, dir;
+
+	assert_non_null(result);
+	rig_new(&a);
+	peers_join(&b, &a);
+	dir = rig_dir(&a, TREE_ROOT, "there");
+	rig_file(&a, dir, "file", NULL);
+	assert_int_equal(peers_pull(&b, &a), 0);
+	b.options.part_size = 100000;
+	rig_kill(&b);
+	rig_open(&b);
+	before = rig_digest(&b, false);
+	for (int i = 0; i < 11000; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "f%d", i);
+		if (i % 100 == 0)
+			dir = rig_dir(&a, i % 200 ? dir : TREE_ROOT, name);
+		else
+			rig_file(&a, dir, name, NULL);
+	}
+	peers_name = peer;
+	assert_int_equal(peers_pull(&b, &a), 0);
+	peers_name = NULL;
+	assert_int_equal(undo_run(b.engine, b.vol, 0, result), 0);
+	assert_true(result->num_restored > 20000 && result->num_stayed == 0);
+	for (unsigned how = 0; how < 3; how++) {
+		assert_true(rig_digest(&b, false) == before);
+		rig_kill(&b);
+		b.options.rebuild = how == 1;
+		rig_open(&b);
+	}
+	assert_int_equal(peers_pull(&a, &b), 0);
+	assert_true(rig_digest(&a, false) == before);
+	engine_changes_release(&result->changes);
+	free(result);
+	rig_free(&a);
+	rig_free(&b);
+}
+
 static void undo__at_random_leaves_a_sound_tree(void **state)
 {
 	struct peers_model model = { .dirs = { TREE_ROOT }, .num_dirs = 1 };
@@ -505,6 +551,7 @@ static void undo__at_random_leaves_a_sound_tree(void **state)
 	unsigned undone = 0;
 
 	assert_non_null(result);
+	peers[0].options.part_size = peers[1].options.part_size = 80;
 	rig_new(&peers[0]);
 	peers_join(&peers[1], &peers[0]);
 	peers_name = peer;
@@ -721,6 +768,7 @@ int main(void)
 		cmocka_unit_test(history__differences_name_what_changed),
 		cmocka_unit_test(undo__brings_back_what_a_sync_changed),
 		cmocka_unit_test(undo__leaves_what_was_changed_since),
+		cmocka_unit_test(undo__takes_a_sync_of_any_size),
 		cmocka_unit_test(undo__at_random_leaves_a_sound_tree),
 		cmocka_unit_test(history__retention_loses_nothing_that_is_kept),
 		cmocka_unit_test(history__an_object_of_the_past_is_told_with_its_time),
