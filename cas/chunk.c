@@ -8,10 +8,13 @@
 #include "cas/zstd.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 
-#define PAYLOAD (CAS_OBJECT_HEADER)
-#define STORED	(CAS_OBJECT_HEADER + CAS_CHUNK_HEAD)
+/* Of version 2. */
+#define SIV	(CAS_OBJECT_HEADER)
+#define PAYLOAD (CAS_OBJECT_HEADER + CAS_CHUNK_SIV)
+#define STORED	(PAYLOAD + CAS_CHUNK_HEAD)
 
 enum compression {
 	COMPRESSION_NONE = 0,
@@ -22,12 +25,15 @@ static const uint8_t zero_nonce[12];
 
 size_t cas_chunk_bound(size_t len)
 {
-	return CAS_OBJECT_HEADER + cas_pad_object(CAS_CHUNK_HEAD + len) + CAS_OBJECT_TAG;
+	return PAYLOAD + cas_pad_object(CAS_CHUNK_HEAD + len) + CAS_OBJECT_TAG;
 }
 
-size_t cas_chunk_hashed(size_t len)
+void cas_chunk_h(struct cas_suite *suite, const struct cas_hash *plain, struct cas_hash *ret_h)
 {
-	return len - CAS_OBJECT_TAG;
+	uint8_t labelled[16 + sizeof(plain->b)] = "bazil.plain.v2";
+
+	memcpy(labelled + 16, plain->b, sizeof(plain->b));
+	cas_suite_sha256(suite, labelled, sizeof(labelled), ret_h->b);
 }
 
 /*
@@ -65,7 +71,7 @@ static size_t compress(
 }
 
 int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, size_t len, void *buf,
-	size_t buf_size, size_t *ret_len, struct cas_hash *ret_h)
+	size_t buf_size, size_t *ret_len)
 {
 	uint8_t *p = buf;
 	size_t stored = 0, padded;
@@ -81,7 +87,7 @@ int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, siz
 			return r;
 		stored = compress(suite, level, plain, len, p + STORED);
 	}
-	memset(p + PAYLOAD, 0, CAS_CHUNK_HEAD);
+	memset(p + SIV, 0, CAS_CHUNK_SIV + CAS_CHUNK_HEAD);
 	p[PAYLOAD + 4] = stored ? COMPRESSION_ZSTD : COMPRESSION_NONE;
 	if (!stored) {
 		memcpy(p + STORED, plain, len);
@@ -92,41 +98,103 @@ int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, siz
 	le32_put(p + PAYLOAD + 8, (uint32_t)stored);
 	padded = cas_pad_object(CAS_CHUNK_HEAD + stored);
 	memset(p + STORED + stored, 0, padded - CAS_CHUNK_HEAD - stored);
-	if (ret_h)
-		cas_suite_sha256(suite, p, CAS_OBJECT_HEADER + padded, ret_h->b);
-	*ret_len = CAS_OBJECT_HEADER + padded + CAS_OBJECT_TAG;
+	*ret_len = PAYLOAD + padded + CAS_OBJECT_TAG;
 	return 0;
 }
 
-void cas_chunk_seal(struct cas_suite *suite, const void *buf, size_t len,
-	const uint8_t key[CAS_KEY_SIZE], void *out, struct cas_id *ret_id)
+const void *cas_chunk_stored(const void *buf, size_t *ret_len)
 {
 	const uint8_t *p = buf;
-	uint8_t *o = out;
-	size_t payload = len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG;
+
+	if (p[PAYLOAD + 4] == COMPRESSION_NONE)
+		return NULL;
+	*ret_len = le32_get(p + PAYLOAD + 8);
+	return p + STORED;
+}
+
+/* The one place where the key of version 2 is made: of what is encrypted under it. */
+static void make_siv(struct cas_suite *suite, const uint8_t key[CAS_KEY_SIZE],
+	const uint8_t header[CAS_OBJECT_HEADER], const uint8_t *payload,
+	const struct cas_hash *stored, uint8_t ret_siv[CAS_CHUNK_SIV])
+{
+	static const uint8_t personal[16] = "bazil.chunk.siv";
+	uint8_t covered[CAS_OBJECT_HEADER + CAS_CHUNK_HEAD + sizeof(stored->b)], digest[32];
+
+	memcpy(covered, header, CAS_OBJECT_HEADER);
+	memcpy(covered + CAS_OBJECT_HEADER, payload, CAS_CHUNK_HEAD);
+	memcpy(covered + CAS_OBJECT_HEADER + CAS_CHUNK_HEAD, stored->b, sizeof(stored->b));
+	cas_suite_sha256(suite, covered, sizeof(covered), digest);
+	(void)crypto_generichash_blake2b_salt_personal(
+		ret_siv, CAS_CHUNK_SIV, digest, sizeof(digest), key, CAS_KEY_SIZE, NULL, personal);
+}
+
+static bool is_old(const uint8_t *object)
+{
+	return object[4] == 1;
+}
+
+/* The cipher's key of an object whose siv is there, of either version. */
+static void chunk_key_of(
+	const uint8_t key[CAS_KEY_SIZE], const uint8_t *object, uint8_t ret_key[CAS_KEY_SIZE])
+{
+	static const uint8_t personal[16] = "bazil.chunk.key";
+
+	if (is_old(object))
+		memcpy(ret_key, key, CAS_KEY_SIZE);
+	else
+		(void)crypto_generichash_blake2b_salt_personal(ret_key, CAS_KEY_SIZE, object + SIV,
+			CAS_CHUNK_SIV, key, CAS_KEY_SIZE, NULL, personal);
+}
+
+void cas_chunk_seal(struct cas_suite *suite, const void *buf, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *stored, void *out,
+	struct cas_id *ret_id)
+{
+	const uint8_t *p = buf;
+	uint8_t *o = out, chunk_key[CAS_KEY_SIZE];
+	size_t payload = len - PAYLOAD - CAS_OBJECT_TAG;
 	int n = 0;
 
-	if (len < CAS_OBJECT_MIN || len > CAS_OBJECT_MAX)
+	if (len < cas_chunk_bound(1) || len > CAS_OBJECT_MAX)
 		abort();
-	if (EVP_EncryptInit_ex2(suite->sealer, NULL, key, zero_nonce, NULL) != 1 ||
-		EVP_EncryptUpdate(suite->sealer, NULL, &n, p, CAS_OBJECT_HEADER) != 1 ||
+	if (o != p)
+		memcpy(o, p, CAS_OBJECT_HEADER);
+	make_siv(suite, key, p, p + PAYLOAD, stored, o + SIV);
+	chunk_key_of(key, o, chunk_key);
+	if (EVP_EncryptInit_ex2(suite->sealer, NULL, chunk_key, zero_nonce, NULL) != 1 ||
+		EVP_EncryptUpdate(suite->sealer, NULL, &n, o, PAYLOAD) != 1 ||
 		EVP_EncryptUpdate(suite->sealer, o + PAYLOAD, &n, p + PAYLOAD, (int)payload) != 1 ||
 		EVP_EncryptFinal_ex(suite->sealer, o + PAYLOAD + n, &n) != 1 ||
 		EVP_CIPHER_CTX_ctrl(suite->sealer, EVP_CTRL_AEAD_GET_TAG, CAS_OBJECT_TAG,
 			o + PAYLOAD + payload) != 1)
 		abort();
-	if (o != p)
-		memcpy(o, p, CAS_OBJECT_HEADER);
+	sodium_memzero(chunk_key, sizeof(chunk_key));
 	if (ret_id)
 		cas_id_of(suite, out, len, ret_id);
 }
 
-/* sealed -> header and payload in plain, which may be sealed. */
+/* The sealing side may be wrong, or hostile. */
+static bool payload_is_sane(const uint8_t *payload, size_t padded)
+{
+	size_t plain_len = le32_get(payload);
+	size_t stored_len = le32_get(payload + 8);
+
+	return plain_len >= 1 && plain_len <= CAS_CHUNK_PLAIN_MAX && stored_len >= 1 &&
+	       stored_len <= plain_len && cas_all_zero(payload + 5, 3) &&
+	       cas_pad_object(CAS_CHUNK_HEAD + stored_len) == padded &&
+	       cas_all_zero(
+		       payload + CAS_CHUNK_HEAD + stored_len, padded - CAS_CHUNK_HEAD - stored_len);
+}
+
+/*
+ * sealed -> what is in clear and the payload in plain, which may be sealed. They are authentic
+ * then, and the lengths in the payload fit each other.
+ */
 static int decrypt(struct cas_suite *suite, const uint8_t *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], uint8_t *plain)
 {
-	size_t payload = len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG;
-	uint8_t tag[CAS_OBJECT_TAG];
+	uint8_t chunk_key[CAS_KEY_SIZE], tag[CAS_OBJECT_TAG];
+	size_t clear, payload;
 	enum cas_type type;
 	int n = 0, r;
 
@@ -135,38 +203,58 @@ static int decrypt(struct cas_suite *suite, const uint8_t *sealed, size_t len,
 		return r;
 	if (type != CAS_TYPE_CHUNK)
 		return -EBADMSG;
-	memmove(plain, sealed, CAS_OBJECT_HEADER);
-	memcpy(tag, sealed + PAYLOAD + payload, sizeof(tag));
-	if (EVP_DecryptInit_ex2(suite->opener, NULL, key, zero_nonce, NULL) != 1 ||
+	clear = cas_chunk_clear(sealed);
+	payload = len - clear - CAS_OBJECT_TAG;
+	memmove(plain, sealed, clear);
+	memcpy(tag, sealed + clear + payload, sizeof(tag));
+	chunk_key_of(key, plain, chunk_key);
+	if (EVP_DecryptInit_ex2(suite->opener, NULL, chunk_key, zero_nonce, NULL) != 1 ||
 		EVP_CIPHER_CTX_ctrl(suite->opener, EVP_CTRL_AEAD_SET_TAG, sizeof(tag), tag) != 1 ||
-		EVP_DecryptUpdate(suite->opener, NULL, &n, plain, CAS_OBJECT_HEADER) != 1 ||
-		EVP_DecryptUpdate(
-			suite->opener, plain + PAYLOAD, &n, sealed + PAYLOAD, (int)payload) != 1)
-		return -EBADMSG;
-	return EVP_DecryptFinal_ex(suite->opener, plain + PAYLOAD + n, &n) == 1 ? 0 : -EBADMSG;
+		EVP_DecryptUpdate(suite->opener, NULL, &n, plain, (int)clear) != 1 ||
+		EVP_DecryptUpdate(suite->opener, plain + clear, &n, sealed + clear, (int)payload) !=
+			1 ||
+		EVP_DecryptFinal_ex(suite->opener, plain + clear + n, &n) != 1)
+		r = -EBADMSG;
+	sodium_memzero(chunk_key, sizeof(chunk_key));
+	return r == 0 && !payload_is_sane(plain + clear, payload) ? -EBADMSG : r;
 }
 
-/* The bytes of a payload, where they lie or in out. header and payload are authentic; the sealing
- * side may still be wrong, or hostile. */
-static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void *out,
-	size_t out_size, const uint8_t **ret_plain, size_t *ret_len)
+/* What of a decrypted chunk is hashed to check it. */
+static struct cas_sha256 to_hash(const uint8_t *plain, size_t len, struct cas_hash *ret)
 {
-	size_t plain_len = le32_get(p + PAYLOAD);
-	size_t stored_len = le32_get(p + PAYLOAD + 8);
-	uint8_t compression = p[PAYLOAD + 4];
+	const uint8_t *payload = plain + cas_chunk_clear(plain);
+
+	if (is_old(plain))
+		return (struct cas_sha256){ plain, len - CAS_OBJECT_TAG, ret->b };
+	return (struct cas_sha256){ payload + CAS_CHUNK_HEAD, le32_get(payload + 8), ret->b };
+}
+
+/* Is what was decrypted what is to be encrypted under this key? found: of to_hash(). */
+static int check_hash(struct cas_suite *suite, const uint8_t *plain,
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *found, const struct cas_hash *h)
+{
+	uint8_t siv[CAS_CHUNK_SIV];
+
+	if (is_old(plain))
+		return CRYPTO_memcmp(found->b, h->b, sizeof(found->b)) == 0 ? 0 : -EILSEQ;
+	make_siv(suite, key, plain, plain + PAYLOAD, found, siv);
+	return CRYPTO_memcmp(siv, plain + SIV, sizeof(siv)) == 0 ? 0 : -EILSEQ;
+}
+
+/* The bytes of a payload, where they lie or in out. */
+static int unpack(struct cas_suite *suite, const uint8_t *payload, void *out, size_t out_size,
+	const uint8_t **ret_plain, size_t *ret_len)
+{
+	size_t plain_len = le32_get(payload);
+	size_t stored_len = le32_get(payload + 8);
+	uint8_t compression = payload[4];
 	int r = 0;
 
-	if (plain_len < 1 || plain_len > CAS_CHUNK_PLAIN_MAX || stored_len < 1 ||
-		stored_len > plain_len || !cas_all_zero(p + PAYLOAD + 5, 3))
-		return -EBADMSG;
-	if (cas_pad_object(CAS_CHUNK_HEAD + stored_len) != padded ||
-		!cas_all_zero(p + STORED + stored_len, padded - CAS_CHUNK_HEAD - stored_len))
-		return -EBADMSG;
 	if (plain_len > out_size)
 		return -EMSGSIZE;
-	*ret_plain = p + STORED;
+	*ret_plain = payload + CAS_CHUNK_HEAD;
 	if (compression == COMPRESSION_ZSTD) {
-		r = cas_zstd_unpack(suite, p + STORED, stored_len, out, plain_len);
+		r = cas_zstd_unpack(suite, payload + CAS_CHUNK_HEAD, stored_len, out, plain_len);
 		*ret_plain = out;
 	} else if (compression != COMPRESSION_NONE) {
 		r = -EPROTONOSUPPORT;
@@ -178,17 +266,13 @@ static int unpack(struct cas_suite *suite, const uint8_t *p, size_t padded, void
 	return r;
 }
 
-static int check_hash(const struct cas_hash *found, const struct cas_hash *h)
-{
-	return CRYPTO_memcmp(found->b, h->b, sizeof(found->b)) == 0 ? 0 : -EILSEQ;
-}
-
 int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
 	size_t *ret_len)
 {
 	const uint8_t *plain;
 	struct cas_hash found;
+	struct cas_sha256 hash;
 	int r;
 
 	r = cas_suite_need_scratch(suite);
@@ -196,11 +280,12 @@ int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 		r = decrypt(suite, sealed, len, key, suite->scratch);
 	if (r < 0)
 		return r;
-	cas_suite_sha256(suite, suite->scratch, cas_chunk_hashed(len), found.b);
-	r = check_hash(&found, h);
+	hash = to_hash(suite->scratch, len, &found);
+	cas_suite_sha256(suite, hash.data, hash.len, hash.ret);
+	r = check_hash(suite, suite->scratch, key, &found, h);
 	if (r == 0)
-		r = unpack(suite, suite->scratch, len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG, out,
-			out_size, &plain, ret_len);
+		r = unpack(suite, suite->scratch + cas_chunk_clear(suite->scratch), out, out_size,
+			&plain, ret_len);
 	if (r == 0 && plain != out)
 		memcpy(out, plain, *ret_len);
 	return r;
@@ -218,18 +303,17 @@ static void open_few(struct cas_suite *suite, struct cas_opening *openings, size
 		if (o->err == 0)
 			o->err = decrypt(suite, o->buf, o->len, o->key, o->buf);
 		if (o->err == 0)
-			hashes[num_hashes++] =
-				(struct cas_sha256){ o->buf, cas_chunk_hashed(o->len), found[i].b };
+			hashes[num_hashes++] = to_hash(o->buf, o->len, &found[i]);
 	}
 	cas_sha256_all(suite, hashes, num_hashes);
 	for (size_t i = 0; i < num; i++) {
 		struct cas_opening *o = &openings[i];
 
 		if (o->err == 0)
-			o->err = check_hash(&found[i], o->h);
+			o->err = check_hash(suite, o->buf, o->key, &found[i], o->h);
 		if (o->err == 0)
-			o->err = unpack(suite, o->buf, o->len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG,
-				o->out, o->out_size, &o->plain, &o->plain_len);
+			o->err = unpack(suite, o->buf + cas_chunk_clear(o->buf), o->out,
+				o->out_size, &o->plain, &o->plain_len);
 	}
 }
 

@@ -3,8 +3,8 @@
  * whoever holds an object can check it with no key: a blind peer, a scrub, a person with
  * sha256sum.
  *
- * struct cas_id is public: it is shown to stored, syncd and peers. struct cas_hash is the hash of
- * a chunk's plaintext payload: it is what confirms a guess of the contents, so it leaves mountd
+ * struct cas_id is public: it is shown to stored, syncd and peers. struct cas_hash is a hash of
+ * plaintext (h of cas/object.h): it is what confirms a guess of the contents, so it leaves mountd
  * only towards keyd and is never logged. The types differ to make the compiler tell them apart.
  * The all-zero id means "none".
  */

@@ -14,9 +14,10 @@
  * the "1" in each label is the version of the schedule. The chunker key is the same for all
  * volumes of a sharing key, because chunks are shared between them.
  *
- * Chunk key = BLAKE2b-256(key = Kck, type || h), dedup tag = BLAKE2b-256(key = Ktag, type || h).
- * This is the key server of DupLESS (eprint 2013/429) within one machine: who holds a ciphertext
- * but not S cannot try guesses of the contents, and a broken mountd has a countable oracle only.
+ * Chunk key = BLAKE2b-256(key = Kck, type || h), dedup tag = BLAKE2b-256(key = Ktag, type || h),
+ *for the h and the K of cas/object.h. This is the key server of DupLESS (eprint 2013/429) within
+ *one machine: who holds a ciphertext but not S cannot try guesses of the contents, and a broken
+ *mountd has a countable oracle only.
  *
  * struct cas_sharing_keys and the functions that take it belong to keyd alone; keep it in locked
  * memory. struct cas_volume_keys goes to mountd. Nothing here fails: inputs have fixed sizes.

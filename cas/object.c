@@ -21,7 +21,7 @@ static const uint8_t magic[4] = { 'B', 'Z', 'O', '1' };
 void cas_object_header(enum cas_type type, uint8_t header[CAS_OBJECT_HEADER])
 {
 	memcpy(header, magic, sizeof(magic));
-	header[4] = type == CAS_TYPE_MANIFEST ? 2 : 1;
+	header[4] = 2;
 	header[5] = 1;
 	header[6] = (uint8_t)type;
 	header[7] = 0;
@@ -66,11 +66,11 @@ int cas_object_check(const void *object, size_t len, enum cas_type *ret_type)
 
 	if (len < CAS_OBJECT_MIN || len > CAS_OBJECT_MAX || memcmp(p, magic, sizeof(magic)) != 0)
 		return -EBADMSG;
-	if ((p[4] != 1 && (p[4] != 2 || p[6] != CAS_TYPE_MANIFEST)) || p[5] != 1)
+	if ((p[4] != 1 && p[4] != 2) || p[5] != 1)
 		return -EPROTONOSUPPORT;
 	switch (p[6]) {
 	case CAS_TYPE_CHUNK:
-		if (!length_is_padded(len - CAS_OBJECT_HEADER - CAS_OBJECT_TAG))
+		if (!length_is_padded(len - cas_chunk_clear(p) - CAS_OBJECT_TAG))
 			return -EBADMSG;
 		break;
 	case CAS_TYPE_MANIFEST:

@@ -4,7 +4,7 @@
  *
  *	off len
  *	0   4   magic "BZO1"
- *	4   1   format version: 1; of a manifest 2, or 1 as it was written once
+ *	4   1   format version: 2, or 1 as it was written once
  *	5   1   suite, 1
  *	6   1   type: enum cas_type
  *	7   1   0
@@ -13,19 +13,32 @@
  * The id of an object is the SHA-256 of all of it. All 8 header bytes are authenticated.
  *
  * Data chunk, convergent within a sharing key:
- *	body    = ChaCha20-Poly1305(key, nonce 0, AAD = header, payload) || tag 16
+ *	h       = SHA-256("bazil.plain.v2\0\0" || SHA-256(plain bytes)): what a manifest keeps
+ *	K       = keyd's PRF of (type, h)
  *	payload = u32 plain_len | u8 compression | u8[3] 0 | u32 stored_len | stored bytes | zeros
  *	          up to cas_pad_object(12 + stored_len)
- *	h       = SHA-256(header || payload)
- *	key     = keyd's PRF of (type, h)
+ *	digest  = SHA-256(header || first 12 bytes of payload || SHA-256(stored bytes))
+ *	siv     = BLAKE2b-128(key = K, digest, personal "bazil.chunk.siv")
+ *	key     = BLAKE2b-256(key = K, siv, personal "bazil.chunk.key")
+ *	body    = siv || ChaCha20-Poly1305(key, nonce 0, AAD = header || siv, payload) || tag 16
  *
- * h covers exactly the bytes that are encrypted, so two different messages never share a key: not
- * even when two versions or levels of the compressor make different bytes of one plaintext. That
- * is why a constant nonce is safe here, and nowhere else. (A key from the hash of the plaintext
- * with compressed bytes under it would reuse the key stream.) After opening, h is checked again:
- * ChaCha20-Poly1305 does not commit to its key, and without the check who knows keys could make
- * one object that opens to different contents for different readers (tag consistency, eprint
- * 2012/631).
+ * h is of the plain bytes, so that who writes what was written before finds the chunk (by keyd's
+ * tag of h) without compressing it, whatever made it once, and reads it by what he knows already.
+ *
+ * The key is of the bytes that are encrypted: digest covers them all (the zeros are as many as
+ * stored_len says), so two different payloads never share a key, not even when two versions or
+ * levels of the compressor make different bytes of one plaintext. That is why a constant nonce is
+ * safe here, and nowhere else. (A key from the hash of the plaintext alone would reuse the key
+ * stream.) This is SIV, deterministic authenticated encryption (Rogaway and Shrimpton, EUROCRYPT
+ * 2006): siv is a MAC of the payload under a key that who does not know S (cas/kdf.h) and the plain
+ * bytes does not have, so it confirms no guess. After opening it is checked again:
+ * ChaCha20-Poly1305 does not commit to its key. So an entry of a manifest, id and h, opens to the
+ * same bytes for every reader (tag consistency, eprint 2012/631). That these are the bytes of h is
+ * the word of who wrote the manifest.
+ *
+ * Version 1 had no siv; its h was SHA-256(header || payload), and K was the key. It is opened, and
+ * written no more: a file that is written again becomes chunks of version 2. No h of version 1 is
+ * one of version 2, as what they hash begins differently.
  *
  * Manifest, key of the volume; the node split in two (cas/manifest.h):
  *	list    = u16 num | u16 0 | u32 0 | num ids of 32 bytes, num at most 256
@@ -43,12 +56,14 @@
  * Version 1 had no list and the ids inside the payload, which was the whole node; its nonce has
  * another personalisation. It is opened, and written no more.
  *
- * Sealing chunks goes in three steps so that keys can be asked for in batches:
- *	cas_chunk_prepare() for each -> h; ask keyd, h -> key, tag; cas_chunk_seal() for each.
+ * Sealing goes in steps so that keys can be asked for, and bytes be hashed (cas/sha256.h), many at
+ * a time:
+ *	SHA-256 of the plain bytes; cas_chunk_h(); ask keyd, h -> key (K), tag; then, unless the
+ *	store has it, cas_chunk_prepare(); SHA-256 of cas_chunk_stored(); cas_chunk_seal().
  *
  * Errors: -EBADMSG not an object, or not authentic under this key; -EPROTONOSUPPORT a version or
- * suite of the future; -EILSEQ authentic, but not what was asked for (id or h differs); -EMSGSIZE
- * does not fit; -ENOMEM.
+ * suite of the future; -EILSEQ authentic, but not what was asked for (id, h or siv differs);
+ *-EMSGSIZE does not fit; -ENOMEM.
  */
 #ifndef BAZIL_CAS_OBJECT_H
 #define BAZIL_CAS_OBJECT_H
@@ -67,12 +82,13 @@ enum cas_type {
 #define CAS_OBJECT_HEADER     8
 #define CAS_OBJECT_TAG	      16
 #define CAS_OBJECT_NONCE      24
+#define CAS_CHUNK_SIV	      16
 #define CAS_CHUNK_HEAD	      12
 #define CAS_CHUNK_PLAIN_MAX   262144u
 #define CAS_CHUNK_PAYLOAD_MAX 270336u /* cas_pad_object(12 + 262144) */
 
-/* The largest object of any type, 270,360 bytes; and the smallest. */
-#define CAS_OBJECT_MAX (CAS_OBJECT_HEADER + CAS_CHUNK_PAYLOAD_MAX + CAS_OBJECT_TAG)
+/* The largest object of any type, 270,376 bytes; and the smallest, a chunk of version 1. */
+#define CAS_OBJECT_MAX (CAS_OBJECT_HEADER + CAS_CHUNK_SIV + CAS_CHUNK_PAYLOAD_MAX + CAS_OBJECT_TAG)
 #define CAS_OBJECT_MIN (CAS_OBJECT_HEADER + 256 + CAS_OBJECT_TAG)
 
 #define CAS_MANIFEST_LIST	 8
@@ -106,33 +122,38 @@ int cas_object_check(const void *object, size_t len, enum cas_type *ret_type);
  */
 int cas_object_refs(const void *object, size_t len, const uint8_t **ret_ids, size_t *ret_num);
 
+/* h of the chunk whose plain bytes have this SHA-256. */
+void cas_chunk_h(struct cas_suite *suite, const struct cas_hash *plain, struct cas_hash *ret_h);
+
 /*
  * Builds header and payload of a chunk in buf, compressed by zstd at level (0: never; 1 to 19)
  * when that gains 5 % or more. 1 <= len <= CAS_CHUNK_PLAIN_MAX, else -EINVAL. buf must hold
- * CAS_OBJECT_MAX bytes, or cas_chunk_bound(len). buf holds plaintext now: it must be private
- * memory, not shared with stored. *ret_len is the length of the sealed object to be. ret_h may be
- * NULL: whoever hashes several at once (cas/sha256.h) does it for the first
- * cas_chunk_hashed(*ret_len) bytes of buf, before sealing.
+ * CAS_OBJECT_MAX bytes, or cas_chunk_bound(len), else -EMSGSIZE. buf holds plaintext now: it must
+ * be private memory, not shared with stored. *ret_len is the length of the sealed object to be.
  */
 int cas_chunk_prepare(struct cas_suite *suite, int level, const void *plain, size_t len, void *buf,
-	size_t buf_size, size_t *ret_len, struct cas_hash *ret_h);
+	size_t buf_size, size_t *ret_len);
 
-size_t cas_chunk_hashed(size_t len);
+/* The stored bytes of a prepared chunk, whose SHA-256 sealing asks for. NULL: they are the plain
+ * bytes, and that is known. */
+const void *cas_chunk_stored(const void *buf, size_t *ret_len);
 
 /* The longest sealed object that len bytes of plaintext can give. */
 size_t cas_chunk_bound(size_t len);
 
 /*
  * Encrypts a prepared chunk of len bytes (prepare's *ret_len) from buf to out; out may be buf or
- * memory that stored can see (a ring). ret_id may be NULL. Cannot fail.
+ * memory that stored can see (a ring). stored: the SHA-256 of its stored bytes. ret_id may be NULL.
+ * Cannot fail.
  */
 void cas_chunk_seal(struct cas_suite *suite, const void *buf, size_t len,
-	const uint8_t key[CAS_KEY_SIZE], void *out, struct cas_id *ret_id);
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *stored, void *out,
+	struct cas_id *ret_id);
 
 /*
- * Opens a sealed chunk into out, whose size is the plain length that is expected at most. On
- * failure out holds nothing of use and *ret_len is not set. The id need not be checked before: h
- * says more.
+ * Opens a sealed chunk of either version into out, whose size is the plain length that is expected
+ * at most; key: K of h. On failure out holds nothing of use and *ret_len is not set. The id need
+ * not be checked before: siv says more.
  */
 int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,

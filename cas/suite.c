@@ -9,7 +9,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#define SCRATCH_SIZE (CAS_OBJECT_HEADER + CAS_CHUNK_PAYLOAD_MAX)
+#define SCRATCH_SIZE (CAS_OBJECT_HEADER + CAS_CHUNK_SIV + CAS_CHUNK_PAYLOAD_MAX)
 
 struct cas_suite *cas_suite_new(void)
 {

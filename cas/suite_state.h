@@ -2,7 +2,7 @@
  * What a suite is made of; for the files of cas/ only. See cas/suite.h.
  *
  * The compressor, the decompressor and the scratch memory are made when first used: a process that
- * only hashes never pays for them. scratch holds a header and the largest payload.
+ * only hashes never pays for them. scratch holds what is in clear and the largest payload.
  */
 #ifndef BAZIL_CAS_SUITE_STATE_H
 #define BAZIL_CAS_SUITE_STATE_H

@@ -26,7 +26,6 @@ struct group {
 	uint8_t *buf;
 	size_t len, num;
 	struct member members[JOBS_MAX];
-	struct jobs_habit habit;
 };
 
 int group_new(struct group **ret, struct mountd *m)
@@ -36,7 +35,6 @@ int group_new(struct group **ret, struct mountd *m)
 	if (group == NULL)
 		return -ENOMEM;
 	group->m = m;
-	group->habit.had_some = true;
 	group->buf = malloc(GROUP_BYTES);
 	if (group->buf == NULL || jobs_init(&group->jobs, m, GROUP_BYTES) < 0) {
 		group_free(group);
@@ -113,20 +111,6 @@ static void gather(struct group *group, struct inode *first, double since)
 	}
 }
 
-static int seal(struct group *group)
-{
-	struct sealers *sealers = group->m->sealers;
-	struct jobs *jobs = &group->jobs;
-	bool ask = jobs_should_ask(&group->habit);
-	int r = sealers_prepare(sealers, jobs->list, jobs->num);
-
-	if (r == 0)
-		r = jobs_ask(jobs, ask);
-	if (ask)
-		group->habit.had_some = jobs->num_known > 0;
-	return r < 0 ? r : sealers_seal(sealers, jobs->list, jobs->num);
-}
-
 /* What is stored of the old contents no longer counts: the tree is all new. */
 static int make_tree(
 	struct inode *inode, const struct cas_extent *extents, size_t num, struct sealed_body *body)
@@ -183,7 +167,7 @@ void group_store(struct group *group, struct inode *first, double since)
 	int r;
 
 	gather(group, first, since);
-	r = seal(group);
+	r = jobs_seal(&group->jobs);
 	for (size_t i = 0; i < group->num; i++) {
 		const struct member *member = &group->members[i];
 		bool is_stored = r == 0 && publish(group, member) == 0;

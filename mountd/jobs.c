@@ -14,7 +14,6 @@
 #include "mountd/publish.h"
 
 #define HAVE_AT_ONCE 4 /* asking pays for several at a time only */
-#define HAVE_EVERY   8
 
 int jobs_init(struct jobs *jobs, struct mountd *m, size_t bytes)
 {
@@ -86,7 +85,8 @@ static int ask_keys(struct jobs *jobs)
 	return r;
 }
 
-/* Chunks that are stored already need neither sealing nor the way through the ring. */
+/* Chunks that are stored already need neither compressing nor sealing nor the way through the
+ * ring. */
 static int ask_have(struct jobs *jobs)
 {
 	uint8_t tags[JOBS_MAX][32];
@@ -112,11 +112,26 @@ static int ask_have(struct jobs *jobs)
 	return 0;
 }
 
-int jobs_ask(struct jobs *jobs, bool have)
+int jobs_ask(struct jobs *jobs)
 {
 	int r = ask_keys(jobs);
 
-	return r == 0 && have && jobs->num >= HAVE_AT_ONCE ? ask_have(jobs) : r;
+	return r == 0 && jobs->num >= HAVE_AT_ONCE ? ask_have(jobs) : r;
+}
+
+bool jobs_are_known(const struct jobs *jobs)
+{
+	return jobs->num_known == jobs->num;
+}
+
+int jobs_seal(struct jobs *jobs)
+{
+	struct sealers *sealers = jobs->m->sealers;
+	int r = sealers_hash(sealers, jobs->list, jobs->num);
+
+	if (r == 0)
+		r = jobs_ask(jobs);
+	return r < 0 || jobs_are_known(jobs) ? r : sealers_seal(sealers, jobs->list, jobs->num);
 }
 
 int jobs_publish(const struct jobs *jobs, size_t first, size_t num)
@@ -152,12 +167,4 @@ uint64_t jobs_extents(const struct jobs *jobs, size_t first, size_t num, struct 
 		len += job->plain_len;
 	}
 	return len;
-}
-
-bool jobs_should_ask(struct jobs_habit *habit)
-{
-	if (!habit->had_some && ++habit->unasked < HAVE_EVERY)
-		return false;
-	habit->unasked = 0;
-	return true;
 }

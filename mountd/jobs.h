@@ -6,13 +6,14 @@
  *	jobs_init(&jobs, m, bytes);
  *	jobs_clear(&jobs);
  *	jobs_cut(&jobs, bytes of a file, ...);    of one file or of several
- *	sealers: prepare jobs.list
- *	jobs_ask(&jobs, whether to ask stored what it has);
- *	sealers: seal jobs.list
+ *	sealers: hash jobs.list
+ *	jobs_ask(&jobs);
+ *	sealers: seal jobs.list, unless jobs_are_known
  *	jobs_publish(&jobs, first, num);
  *	jobs_extents(&jobs, first, num, extents); what the tree of the file is told
  *
- * The bytes that were cut stay where they are until the jobs are sealed.
+ * jobs_seal() is the steps in the middle. The bytes that were cut stay where they are until the
+ * jobs are sealed.
  */
 #ifndef BAZIL_MOUNTD_JOBS_H
 #define BAZIL_MOUNTD_JOBS_H
@@ -44,22 +45,15 @@ void jobs_clear(struct jobs *jobs);
 /* Adds chunks from where one begins; returns how many bytes became chunks: all, but when the list
  * is full, or (not is_end) behind the last content-defined cut. */
 size_t jobs_cut(struct jobs *jobs, const uint8_t *from, size_t len, bool is_end);
-/* The keys of the prepared jobs: waits for keyd. have: for stored too, unless they are too few. */
-int jobs_ask(struct jobs *jobs, bool have);
+/* The keys of the hashed jobs, and which of them stored has, unless they are too few to ask: waits
+ * for keyd and stored. */
+int jobs_ask(struct jobs *jobs);
+bool jobs_are_known(const struct jobs *jobs);
+int jobs_seal(struct jobs *jobs);
 /* What stored does not have goes into the ring. */
 int jobs_publish(const struct jobs *jobs, size_t first, size_t num);
 /* Returns the bytes of all. */
 uint64_t jobs_extents(
 	const struct jobs *jobs, size_t first, size_t num, struct cas_extent *extents);
-
-/*
- * Whether asking stored pays. It waits for all that is in the ring: it is done as long as stored
- * had some, and now and then. Chunks that are sealed for nothing are still stored once.
- */
-struct jobs_habit {
-	unsigned unasked; /* since stored was asked */
-	bool had_some;	  /* the answer was worth it */
-};
-bool jobs_should_ask(struct jobs_habit *habit);
 
 #endif

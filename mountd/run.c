@@ -53,7 +53,7 @@ static bool is_there(const struct run *run, struct cas_tree *tree, const struct 
 	struct cas_extent old[JOBS_MAX];
 	size_t num;
 
-	return run->jobs.num_known == run->jobs.num &&
+	return jobs_are_known(&run->jobs) &&
 	       cas_tree_slice(tree, run->offset, len, old, JOBS_MAX, &num) == 0 &&
 	       num == run->jobs.num && memcmp(old, extents, num * sizeof(*old)) == 0;
 }
@@ -111,16 +111,9 @@ int run_store(struct run *run, struct cas_tree *tree)
 
 int run_store_all(struct run *run, struct cas_tree *tree)
 {
-	struct sealers *sealers = run->m->sealers;
-	struct jobs *jobs = &run->jobs;
-
 	while (run_cut(run) > 0) {
-		int r = sealers_prepare(sealers, jobs->list, jobs->num);
+		int r = jobs_seal(&run->jobs);
 
-		if (r == 0)
-			r = jobs_ask(jobs, true);
-		if (r == 0)
-			r = sealers_seal(sealers, jobs->list, jobs->num);
 		if (r == 0)
 			r = run_store(run, tree);
 		if (r < 0)

@@ -5,7 +5,7 @@
  *	run_new(&run, m);
  *	run_begin(run, inode, first extent, to the last byte?);
  *	while (run_cut(run) > 0) {
- *		sealers and jobs_ask (jobs.h) with run->jobs
+ *		hash, ask, seal: jobs.h with run->jobs
  *		run_store(run, tree);
  *	}
  *

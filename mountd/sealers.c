@@ -32,36 +32,54 @@ struct sealers {
 	struct seal_work *first, **last; /* with jobs that nobody took */
 };
 
-static void prepare(struct cas_suite *suite, void *arg, size_t num)
+static void hash(struct cas_suite *suite, void *arg, size_t num)
 {
-	struct cas_sha256 hashes[GROUP_MAX];
+	struct cas_sha256 hashes[GROUP_MAX] = { 0 };
 	struct seal_job *jobs = arg;
+
+	for (size_t i = 0; i < num; i++)
+		hashes[i] =
+			(struct cas_sha256){ jobs[i].plain, jobs[i].plain_len, jobs[i].digest.b };
+	cas_sha256_all(suite, hashes, num);
+	for (size_t i = 0; i < num; i++)
+		cas_chunk_h(suite, &jobs[i].digest, &jobs[i].h);
+}
+
+/* Afterwards digest is that of what the object holds. */
+static void prepare(struct cas_suite *suite, struct seal_job *jobs, size_t num)
+{
+	struct cas_sha256 hashes[GROUP_MAX] = { 0 };
 	size_t num_hashes = 0;
 
 	for (size_t i = 0; i < num; i++) {
 		struct seal_job *job = &jobs[i];
+		const void *stored;
+		size_t len;
 
+		if (job->is_known)
+			continue;
 		job->err = cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain,
-			job->plain_len, job->buf, cas_chunk_bound(job->plain_len), &job->len, NULL);
-		if (job->err == 0)
-			hashes[num_hashes++] = (struct cas_sha256){ job->buf,
-				cas_chunk_hashed(job->len), job->h.b };
+			job->plain_len, job->buf, cas_chunk_bound(job->plain_len), &job->len);
+		stored = job->err == 0 ? cas_chunk_stored(job->buf, &len) : NULL;
+		if (stored != NULL)
+			hashes[num_hashes++] = (struct cas_sha256){ stored, len, job->digest.b };
 	}
 	cas_sha256_all(suite, hashes, num_hashes);
 }
 
 static void seal(struct cas_suite *suite, void *arg, size_t num)
 {
-	struct cas_sha256 hashes[GROUP_MAX];
+	struct cas_sha256 hashes[GROUP_MAX] = { 0 };
 	struct seal_job *jobs = arg;
 	size_t num_hashes = 0;
 
+	prepare(suite, jobs, num);
 	for (size_t i = 0; i < num; i++) {
 		struct seal_job *job = &jobs[i];
 
-		if (job->is_known)
+		if (job->is_known || job->err < 0)
 			continue;
-		cas_chunk_seal(suite, job->buf, job->len, job->key, job->buf, NULL);
+		cas_chunk_seal(suite, job->buf, job->len, job->key, &job->digest, job->buf, NULL);
 		hashes[num_hashes++] = (struct cas_sha256){ job->buf, job->len, job->id.b };
 	}
 	cas_sha256_all(suite, hashes, num_hashes);
@@ -209,7 +227,7 @@ static size_t group_of(const struct sealers *sealers, size_t num)
 static void set_up(const struct sealers *sealers, struct seal_work *work, enum seal_step step,
 	struct seal_job *jobs, size_t num)
 {
-	*work = (struct seal_work){ .fn = step == SEAL_PREPARE ? prepare : seal,
+	*work = (struct seal_work){ .fn = step == SEAL_HASH ? hash : seal,
 		.jobs = (uint8_t *)jobs,
 		.size = sizeof(*jobs),
 		.num = num,
@@ -292,9 +310,9 @@ static int run(struct sealers *sealers, enum seal_step step, struct seal_job *jo
 	return seal_jobs_error(jobs, num);
 }
 
-int sealers_prepare(struct sealers *sealers, struct seal_job *jobs, size_t num)
+int sealers_hash(struct sealers *sealers, struct seal_job *jobs, size_t num)
 {
-	return run(sealers, SEAL_PREPARE, jobs, num);
+	return run(sealers, SEAL_HASH, jobs, num);
 }
 
 int sealers_seal(struct sealers *sealers, struct seal_job *jobs, size_t num)

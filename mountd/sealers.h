@@ -1,11 +1,11 @@
 /*
- * Compressing, hashing, sealing and opening chunks on helper threads and the calling one. The
+ * Hashing, compressing, sealing and opening chunks on helper threads and the calling one. The
  * helpers see nothing but the jobs and have suites of their own, so nothing else needs to be
  * shared or locked.
  *
- *	sealers_prepare(): plain -> buf (compressed payload), h
- *	(ask keyd for the keys)
- *	sealers_seal(): buf -> buf (sealed), id
+ *	sealers_hash(): plain -> digest of it, h
+ *	(ask keyd for key and tag of h, and stored what it has)
+ *	sealers_seal(): plain -> buf (compressed, sealed), id; of what stored does not have
  *
  * These two return when all is done. Few bytes are done without the helpers, as waking one costs
  * more. Or, to go on meanwhile:
@@ -37,8 +37,8 @@ struct seal_job {
 	const uint8_t *plain;
 	size_t plain_len;
 	uint8_t *buf; /* cas_chunk_bound(plain_len) bytes */
-	size_t len;   /* of the sealed object, after prepare */
-	struct cas_hash h;
+	size_t len;   /* of the sealed object */
+	struct cas_hash digest, h;
 	uint8_t key[CAS_KEY_SIZE], tag[CAS_KEY_SIZE];
 	bool is_known; /* stored has it: id is set, it needs no sealing */
 	struct cas_id id;
@@ -46,7 +46,7 @@ struct seal_job {
 };
 
 enum seal_step {
-	SEAL_PREPARE,
+	SEAL_HASH,
 	SEAL_SEAL,
 };
 
@@ -84,7 +84,7 @@ int seal_jobs_error(const struct seal_job *jobs, size_t num);
 void sealers_start_other(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *jobs,
 	size_t size, size_t num);
 
-int sealers_prepare(struct sealers *sealers, struct seal_job *jobs, size_t num);
+int sealers_hash(struct sealers *sealers, struct seal_job *jobs, size_t num);
 int sealers_seal(struct sealers *sealers, struct seal_job *jobs, size_t num);
 
 #endif

@@ -17,7 +17,7 @@
 
 enum step {
 	STREAM_IDLE,
-	STREAM_PREPARE,
+	STREAM_HASH,
 	STREAM_SEAL,
 };
 
@@ -29,8 +29,6 @@ struct stream {
 	struct run *run;
 	struct seal_work work;
 	ev_async signal;
-	uint64_t habit_oid;
-	struct jobs_habit habit; /* of the file that streams */
 };
 
 static void on_signal(struct ev_loop *loop, ev_async *signal, int events)
@@ -126,32 +124,13 @@ bool stream_start(struct stream *stream, struct inode *inode)
 		return false;
 	stream->part.upto = 0;
 	stream->oid = inode->oid;
-	stream->step = STREAM_PREPARE;
-	sealers_start(m->sealers, &stream->work, SEAL_PREPARE, stream->run->jobs.list,
+	stream->step = STREAM_HASH;
+	sealers_start(m->sealers, &stream->work, SEAL_HASH, stream->run->jobs.list,
 		stream->run->jobs.num);
 	return true;
 }
 
-static int seal(struct stream *stream)
-{
-	struct jobs *jobs = &stream->run->jobs;
-	bool ask;
-	int r;
-
-	if (stream->habit_oid != stream->oid)
-		stream->habit = (struct jobs_habit){ .had_some = true };
-	stream->habit_oid = stream->oid;
-	ask = jobs_should_ask(&stream->habit);
-	r = jobs_ask(jobs, ask);
-	if (r < 0)
-		return r;
-	if (ask)
-		stream->habit.had_some = jobs->num_known > 0;
-	stream->step = STREAM_SEAL;
-	sealers_start(stream->m->sealers, &stream->work, SEAL_SEAL, jobs->list, jobs->num);
-	return 0;
-}
-
+/* As step() says. */
 static int publish(struct stream *stream)
 {
 	struct mountd *m = stream->m;
@@ -181,7 +160,21 @@ static int publish(struct stream *stream)
 	/* It is young again: storing it by age would cut it where it happens to end. */
 	inode_mark_clean(&m->inodes, inode);
 	inode_mark_dirty(&m->inodes, inode, ev_now(m->loop));
-	return r;
+	return r < 0 ? r : 1;
+}
+
+static int seal(struct stream *stream)
+{
+	struct jobs *jobs = &stream->run->jobs;
+	int r = jobs_ask(jobs);
+
+	if (r < 0)
+		return r;
+	if (jobs_are_known(jobs))
+		return publish(stream);
+	stream->step = STREAM_SEAL;
+	sealers_start(stream->m->sealers, &stream->work, SEAL_SEAL, jobs->list, jobs->num);
+	return 0;
 }
 
 /* 1: stored; 0: goes on; or an error: given up, all stays dirty. */
@@ -193,15 +186,11 @@ static int step(struct stream *stream)
 	r = seal_jobs_error(stream->run->jobs.list, stream->run->jobs.num);
 	if (stream->oid == 0)
 		r = -ECANCELED;
-	if (r == 0 && stream->step == STREAM_PREPARE) {
-		r = seal(stream);
-		if (r == 0)
-			return 0;
-	} else if (r == 0) {
-		r = publish(stream);
-	}
-	stream->step = STREAM_IDLE;
-	return r < 0 ? r : 1;
+	if (r == 0)
+		r = stream->step == STREAM_HASH ? seal(stream) : publish(stream);
+	if (r != 0)
+		stream->step = STREAM_IDLE;
+	return r;
 }
 
 static void go_on(struct stream *stream)

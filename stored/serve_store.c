@@ -1,5 +1,5 @@
 /*
- * The requests of a mountd. Each first takes what was published before it was sent.
+ * The requests of a mountd. Each but store_have first takes what was published before it was sent.
  */
 #include "ipc/store.gen.h"
 #include "stored/collect.h"
@@ -240,8 +240,7 @@ void on_store_have(struct store_server *self, struct ipc_call *call, const struc
 	uint8_t ids[STORE_HAVE_REPLY_IDS_MAX][32] = { 0 };
 	size_t i;
 
-	if (!ready(self, call))
-		return;
+	self->stored->active = ev_now(self->stored->loop);
 	for (i = 0; i < req->num_tags; i++)
 		engine_have(self->stored->engine, req->tags[i], ids[i]);
 	store_have_reply(call, &(struct store_have_reply){ .ids = ids, .num_ids = req->num_tags });

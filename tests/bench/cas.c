@@ -91,7 +91,6 @@ static void bench_level(struct cas_suite *suite, const char *kind, int level, co
 	size_t len, const struct piece *pieces, size_t num)
 {
 	static uint8_t buf[CAS_OBJECT_MAX];
-	struct cas_hash h;
 	uint64_t start = now_ns();
 	size_t sealed = 0;
 	char what[80];
@@ -100,7 +99,7 @@ static void bench_level(struct cas_suite *suite, const char *kind, int level, co
 		size_t n;
 
 		if (cas_chunk_prepare(suite, level, data + pieces[i].off, pieces[i].len, buf,
-			    sizeof(buf), &n, &h) < 0)
+			    sizeof(buf), &n) < 0)
 			exit(1);
 		sealed += n;
 	}
@@ -118,15 +117,23 @@ static void bench_seal(struct cas_suite *suite, const char *kind, int level, con
 	size_t bytes = 0;
 
 	for (size_t i = 0; i < num; i++) {
-		struct cas_hash h;
+		struct cas_hash h = { { 0 } };
 		struct cas_id id;
-		size_t n, m;
+		const void *stored;
+		size_t n, m, stored_len;
 
 		if (cas_chunk_prepare(suite, level, data + pieces[i].off, pieces[i].len, buf,
-			    sizeof(buf), &n, &h) < 0)
+			    sizeof(buf), &n) < 0)
 			exit(1);
 		start = now_ns();
-		cas_chunk_seal(suite, buf, n, key, buf, &id);
+		stored = cas_chunk_stored(buf, &stored_len);
+		if (!stored) {
+			stored = data + pieces[i].off;
+			stored_len = pieces[i].len;
+		}
+		cas_id_of(suite, stored, stored_len, &id);
+		memcpy(h.b, id.b, sizeof(h.b));
+		cas_chunk_seal(suite, buf, n, key, &h, buf, &id);
 		sealing += now_ns() - start;
 		start = now_ns();
 		if (cas_chunk_open(suite, buf, n, key, &h, plain, sizeof(plain), &m) < 0)

@@ -4,6 +4,7 @@
  *	odd:  the payload of a chunk from somebody who has the keys, so that the fuzzer gets past
  *the seal
  */
+#include "cas/bytes.h"
 #include "cas/object.h"
 #include "cas/pad.h"
 #include "cas/suite.h"
@@ -35,13 +36,25 @@ static void open_foreign(const uint8_t *data, size_t size)
 	(void)cas_manifest_open(suite, &keys, volume, &id, data, size, plain, sizeof(plain), &n);
 }
 
+/* Of the bytes that the payload claims, so that its siv is right. */
+static void hash_stored(const uint8_t *payload, size_t len, struct cas_hash *ret)
+{
+	size_t claimed = le32_get(payload + 8);
+	struct cas_id id;
+
+	if (claimed > len - CAS_CHUNK_HEAD)
+		claimed = len - CAS_CHUNK_HEAD;
+	cas_id_of(suite, payload + CAS_CHUNK_HEAD, claimed, &id);
+	memcpy(ret->b, id.b, sizeof(ret->b));
+}
+
 static void open_crafted(const uint8_t *data, size_t size)
 {
-	static const uint8_t header[CAS_OBJECT_HEADER] = { 'B', 'Z', 'O', '1', 1, 1, 1, 0 };
+	static const uint8_t header[CAS_OBJECT_HEADER] = { 'B', 'Z', 'O', '1', 2, 1, 1, 0 };
 	static const uint8_t key[CAS_KEY_SIZE];
+	static const size_t head = CAS_OBJECT_HEADER + CAS_CHUNK_SIV;
 	uint8_t *out;
-	struct cas_hash h;
-	struct cas_id id;
+	struct cas_hash h = { { 0 } };
 	size_t len, n, room = size > 3 ? data[0] | data[1] << 8 | (data[2] & 3) << 16 : 0;
 
 	if (size > CAS_CHUNK_PAYLOAD_MAX)
@@ -49,12 +62,11 @@ static void open_crafted(const uint8_t *data, size_t size)
 	/* What the seal demands of every length is given, as the parser behind it is meant. */
 	len = cas_pad_object(size);
 	memcpy(buf, header, sizeof(header));
-	memcpy(buf + sizeof(header), data, size);
-	memset(buf + sizeof(header) + size, 0, len - size);
-	cas_id_of(suite, buf, sizeof(header) + len, &id);
-	memcpy(h.b, id.b, sizeof(h.b));
-	len += sizeof(header) + CAS_OBJECT_TAG;
-	cas_chunk_seal(suite, buf, len, key, buf, NULL);
+	memcpy(buf + head, data, size);
+	memset(buf + head + size, 0, len - size);
+	hash_stored(buf + head, len, &h);
+	len += head + CAS_OBJECT_TAG;
+	cas_chunk_seal(suite, buf, len, key, &h, buf, NULL);
 	/* Room for exactly what is claimed, so that a byte more is seen. */
 	out = malloc(room ? room : 1);
 	if (out && cas_chunk_open(suite, buf, len, key, &h, out, room, &n) == 0 && n > room)

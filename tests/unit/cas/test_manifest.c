@@ -30,8 +30,8 @@ static void node__vector(void **state)
 	assert_int_equal(node.count, 1);
 	assert_int_equal(node.len, 1000);
 	cas_node_extent(&node, 0, &e);
-	assert_hex(e.id.b, 32, VECTOR_CHUNK_ID);
-	assert_hex(e.h.b, 32, VECTOR_CHUNK_H);
+	assert_hex(e.id.b, 32, VECTOR_CHUNK_OLD_ID);
+	assert_hex(e.h.b, 32, VECTOR_CHUNK_OLD_H);
 	assert_int_equal(e.chunk_len, 1000);
 	assert_int_equal(cas_node_emit_leaf(&e, 1, again), len);
 	assert_memory_equal(again, buf, len);

@@ -36,22 +36,43 @@ static void fill_text(uint8_t *p, size_t len)
 		p[i] = (uint8_t)("the quick brown fox "[i % 20] + (rng_below(&rng, 11) == 0));
 }
 
-/* Prepares, asks for the key and seals into sealed[]. */
+static void sha256(const void *data, size_t len, struct cas_hash *ret)
+{
+	struct cas_id id;
+
+	cas_id_of(suite, data, len, &id);
+	memcpy(ret->b, id.b, sizeof(ret->b));
+}
+
+/* Prepares into buf[] and seals into out, all of it as a writer does. */
+static size_t seal_with(struct cas_suite *with, int level, const uint8_t *p, size_t len,
+	struct cas_hash *h, uint8_t *key, void *to)
+{
+	struct cas_hash digest;
+	const void *stored;
+	size_t n, stored_len;
+
+	sha256(p, len, &digest);
+	cas_chunk_h(with, &digest, h);
+	cas_prf_chunk_key(&k.sharing, CAS_TYPE_CHUNK, h, key);
+	assert_int_equal(cas_chunk_prepare(with, level, p, len, buf, sizeof(buf), &n), 0);
+	stored = cas_chunk_stored(buf, &stored_len);
+	if (stored)
+		sha256(stored, stored_len, &digest);
+	cas_chunk_seal(with, buf, n, key, &digest, to, NULL);
+	return n;
+}
+
 static size_t seal_chunk(int level, const uint8_t *p, size_t len, struct cas_hash *h, uint8_t *key)
 {
-	size_t n;
-
-	assert_int_equal(cas_chunk_prepare(suite, level, p, len, buf, sizeof(buf), &n, h), 0);
-	cas_prf_chunk_key(&k.sharing, CAS_TYPE_CHUNK, h, key);
-	cas_chunk_seal(suite, buf, n, key, sealed, NULL);
-	return n;
+	return seal_with(suite, level, p, len, h, key, sealed);
 }
 
 static void object__maxima_are_what_the_header_says(void **state)
 {
-	assert_int_equal(CAS_OBJECT_MAX, 270360);
+	assert_int_equal(CAS_OBJECT_MAX, 270376);
 	assert_int_equal(cas_chunk_bound(CAS_CHUNK_PLAIN_MAX), CAS_OBJECT_MAX);
-	assert_int_equal(cas_chunk_bound(1), CAS_OBJECT_MIN);
+	assert_int_equal(cas_chunk_bound(1), CAS_OBJECT_MIN + CAS_CHUNK_SIV);
 	assert_int_equal(CAS_MANIFEST_MAX, 34864);
 }
 
@@ -64,17 +85,51 @@ static void chunk__vector(void **state)
 
 	for (size_t i = 0; i < 1000; i++)
 		plain[i] = (uint8_t)(i * 7);
-	assert_int_equal(cas_chunk_prepare(suite, 0, plain, 1000, buf, sizeof(buf), &n, &h), 0);
+	n = seal_with(suite, 0, plain, 1000, &h, key, buf);
 	assert_hex(h.b, 32, VECTOR_CHUNK_H);
-	cas_prf_chunk_key(&k.sharing, CAS_TYPE_CHUNK, &h, key);
 	assert_hex(key, 32, VECTOR_CHUNK_KEY);
 	cas_prf_dedup_tag(&k.sharing, CAS_TYPE_CHUNK, &h, tag);
 	assert_hex(tag, 32, VECTOR_CHUNK_TAG);
-	cas_chunk_seal(suite, buf, n, key, buf, &id);
+	assert_hex(buf + CAS_OBJECT_HEADER, CAS_CHUNK_SIV, VECTOR_CHUNK_SIV);
+	cas_id_of(suite, buf, n, &id);
 	assert_hex(id.b, 32, VECTOR_CHUNK_ID);
 	assert_int_equal(cas_chunk_open(suite, buf, n, key, &h, out, sizeof(out), &m), 0);
 	assert_int_equal(m, 1000);
 	assert_memory_equal(out, plain, 1000);
+}
+
+/* Version 1 as it was written: h of the payload, and the key of h right under it. */
+static void chunk__old_version_opens_and_is_checked(void **state)
+{
+	uint8_t key[32], payload[1024];
+	struct cas_hash h;
+	size_t n, m;
+
+	assert_int_equal(sodium_hex2bin(sealed, sizeof(sealed), VECTOR_CHUNK_OLD,
+				 strlen(VECTOR_CHUNK_OLD), NULL, &n, NULL),
+		0);
+	assert_int_equal(sodium_hex2bin(h.b, 32, VECTOR_CHUNK_OLD_H, strlen(VECTOR_CHUNK_OLD_H),
+				 NULL, &m, NULL),
+		0);
+	assert_true(n < sizeof(payload) + CAS_OBJECT_MIN);
+	cas_prf_chunk_key(&k.sharing, CAS_TYPE_CHUNK, &h, key);
+	assert_int_equal(cas_chunk_open(suite, sealed, n, key, &h, out, sizeof(out), &m), 0);
+	assert_int_equal(m, 1000);
+	for (size_t i = 0; i < 1000; i++)
+		assert_int_equal(out[i], (uint8_t)(i * 7));
+	h.b[0] ^= 1;
+	assert_int_equal(cas_chunk_open(suite, sealed, n, key, &h, out, sizeof(out), &m), -EILSEQ);
+	h.b[0] ^= 1;
+	/* Nor is it taken for the other. */
+	sealed[4] = 2;
+	assert_int_equal(cas_chunk_open(suite, sealed, n, key, &h, out, sizeof(out), &m), -EBADMSG);
+	sealed[4] = 1;
+	for (size_t i = CAS_OBJECT_HEADER; i < n; i++) {
+		sealed[i] ^= 16;
+		assert_int_equal(
+			cas_chunk_open(suite, sealed, n, key, &h, out, sizeof(out), &m), -EBADMSG);
+		sealed[i] ^= 16;
+	}
 }
 
 /* An object of an early version, compressed: whatever zstd becomes, this must open. */
@@ -136,6 +191,21 @@ static void chunk__longest_round_trips(void **state)
 	assert_memory_equal(out, plain, sizeof(plain));
 }
 
+/* What somebody who has the key could seal: buf[] into sealed[] as by seal_chunk(), but for the
+ * siv. */
+static void reseal_with_siv(const uint8_t key[32], size_t len)
+{
+	static const uint8_t personal[16] = "bazil.chunk.key", nonce[12];
+	uint8_t chunk_key[32], *siv = sealed + CAS_OBJECT_HEADER;
+	size_t head = CAS_OBJECT_HEADER + CAS_CHUNK_SIV;
+
+	siv[3] ^= 4;
+	crypto_generichash_blake2b_salt_personal(
+		chunk_key, 32, siv, CAS_CHUNK_SIV, key, 32, NULL, personal);
+	crypto_aead_chacha20poly1305_ietf_encrypt(sealed + head, NULL, buf + head,
+		len - head - CAS_OBJECT_TAG, sealed, head, NULL, nonce, chunk_key);
+}
+
 /* Many at once: text and noise of all lengths, whole and damaged. */
 static void chunk__several_open_as_each_alone(void **state)
 {
@@ -153,13 +223,14 @@ static void chunk__several_open_as_each_alone(void **state)
 		else
 			rng_fill(&rng, plains[i], len);
 		n = seal_chunk(3, plains[i], len, &hashes[i], keys[i]);
+		if (i == 5)
+			reseal_with_siv(keys[i], n);
 		memcpy(bufs[i], sealed, n);
 		openings[i] = (struct cas_opening){ bufs[i], n, keys[i], &hashes[i], outs[i], len,
 			NULL, len, 0 };
 	}
 	bufs[3][100] ^= 1;
 	bufs[4][0] ^= 1;
-	hashes[5].b[0] ^= 1;
 	openings[6].out_size--;
 	openings[7].len = 3;
 	openings[8].err = -EIO;
@@ -176,16 +247,15 @@ static void chunk__several_open_as_each_alone(void **state)
 
 static void chunk__prepare_refuses_bad_arguments(void **state)
 {
-	struct cas_hash h;
 	size_t n;
 
-	assert_int_equal(cas_chunk_prepare(suite, 1, plain, 0, buf, sizeof(buf), &n, &h), -EINVAL);
-	assert_int_equal(cas_chunk_prepare(suite, 1, plain, CAS_CHUNK_PLAIN_MAX + 1, buf,
-				 sizeof(buf), &n, &h),
-		-EINVAL);
-	assert_int_equal(cas_chunk_prepare(suite, 20, plain, 1, buf, sizeof(buf), &n, &h), -EINVAL);
+	assert_int_equal(cas_chunk_prepare(suite, 1, plain, 0, buf, sizeof(buf), &n), -EINVAL);
 	assert_int_equal(
-		cas_chunk_prepare(suite, 1, plain, 5000, buf, cas_chunk_bound(5000) - 1, &n, &h),
+		cas_chunk_prepare(suite, 1, plain, CAS_CHUNK_PLAIN_MAX + 1, buf, sizeof(buf), &n),
+		-EINVAL);
+	assert_int_equal(cas_chunk_prepare(suite, 20, plain, 1, buf, sizeof(buf), &n), -EINVAL);
+	assert_int_equal(
+		cas_chunk_prepare(suite, 1, plain, 5000, buf, cas_chunk_bound(5000) - 1, &n),
 		-EMSGSIZE);
 }
 
@@ -199,34 +269,49 @@ static void chunk__equal_bytes_give_equal_objects(void **state)
 	fill_text(plain, 90000);
 	n = seal_chunk(1, plain, 90000, &h, key);
 	/* Another context, and one that has compressed something else at another level. */
-	assert_int_equal(cas_chunk_prepare(other, 5, plain, 500, buf, sizeof(buf), &n2, &h2), 0);
-	assert_int_equal(cas_chunk_prepare(other, 1, plain, 90000, buf, sizeof(buf), &n2, &h2), 0);
+	assert_int_equal(cas_chunk_prepare(other, 5, plain, 500, buf, sizeof(buf), &n2), 0);
+	n2 = seal_with(other, 1, plain, 90000, &h2, key, buf);
 	assert_memory_equal(&h, &h2, sizeof(h));
-	cas_chunk_seal(other, buf, n2, key, buf, NULL);
 	assert_int_equal(n, n2);
 	assert_memory_equal(buf, sealed, n);
 	cas_suite_free(other);
 }
 
-/* The rule that makes the constant nonce safe: other bytes to encrypt, another key. */
-static void chunk__another_level_gives_another_key(void **state)
+/* The rule that makes the constant nonce safe: other bytes to encrypt, another siv and so another
+ * key. Who wrote them finds them by the same h, and whoever reads either has the same bytes. */
+static void chunk__another_level_has_the_same_h_and_another_key_stream(void **state)
 {
-	uint8_t keys[6][32];
-	size_t len[6];
+	enum { LEVELS = 6, HEAD = CAS_OBJECT_HEADER + CAS_CHUNK_SIV, SHOWN = 100 };
+	static uint8_t payloads[LEVELS][SHOWN], bodies[LEVELS][SHOWN];
+	uint8_t keys[LEVELS][32], sivs[LEVELS][CAS_CHUNK_SIV];
+	struct cas_hash h[LEVELS];
 
 	fill_text(plain, 60000);
-	for (int level = 0; level < 6; level++) {
-		struct cas_hash h;
+	for (int level = 0; level < LEVELS; level++) {
+		size_t n = seal_chunk(level, plain, 60000, &h[level], keys[level]), m;
 
-		len[level] = seal_chunk(level, plain, 60000, &h, keys[level]);
-		memcpy(out + level * 100, buf + CAS_OBJECT_HEADER, 100);
+		memcpy(payloads[level], buf + HEAD, SHOWN);
+		memcpy(bodies[level], sealed + HEAD, SHOWN);
+		memcpy(sivs[level], sealed + CAS_OBJECT_HEADER, CAS_CHUNK_SIV);
+		assert_memory_equal(&h[level], &h[0], sizeof(h[0]));
+		assert_memory_equal(keys[level], keys[0], 32);
+		assert_int_equal(
+			cas_chunk_open(suite, sealed, n, keys[0], &h[0], out, sizeof(out), &m), 0);
+		assert_memory_equal(out, plain, 60000);
 	}
-	for (int a = 0; a < 6; a++)
-		for (int b = 0; b < a; b++)
-			if (len[a] != len[b] || memcmp(out + a * 100, out + b * 100, 100) != 0)
-				assert_memory_not_equal(keys[a], keys[b], 32);
-	assert_memory_not_equal(keys[0], keys[1], 32);
-	assert_memory_not_equal(keys[1], keys[5], 32);
+	assert_memory_not_equal(sivs[0], sivs[1], CAS_CHUNK_SIV);
+	assert_memory_not_equal(sivs[1], sivs[5], CAS_CHUNK_SIV);
+	for (int a = 0; a < LEVELS; a++)
+		for (int b = 0; b < a; b++) {
+			size_t same = 0;
+
+			if (memcmp(sivs[a], sivs[b], CAS_CHUNK_SIV) == 0)
+				continue;
+			for (size_t i = 0; i < SHOWN; i++)
+				same += (payloads[a][i] ^ bodies[a][i]) ==
+					(payloads[b][i] ^ bodies[b][i]);
+			assert_in_range(same, 0, 12);
+		}
 }
 
 static void chunk__refuses_every_changed_byte(void **state)
@@ -264,7 +349,7 @@ static void chunk__refuses_every_changed_byte(void **state)
 	}
 }
 
-static void chunk__refuses_wrong_key_and_wrong_hash(void **state)
+static void chunk__refuses_wrong_key_and_wrong_siv(void **state)
 {
 	uint8_t key[32];
 	struct cas_hash h;
@@ -276,7 +361,7 @@ static void chunk__refuses_wrong_key_and_wrong_hash(void **state)
 	assert_int_equal(
 		cas_chunk_open(suite, sealed, len, key, &h, out, sizeof(out), &m), -EBADMSG);
 	key[5] ^= 1;
-	h.b[31] ^= 128;
+	reseal_with_siv(key, len);
 	assert_int_equal(
 		cas_chunk_open(suite, sealed, len, key, &h, out, sizeof(out), &m), -EILSEQ);
 }
@@ -284,18 +369,19 @@ static void chunk__refuses_wrong_key_and_wrong_hash(void **state)
 /* What somebody who has the keys could seal: payload of any contents, made authentic. */
 static int open_payload(const uint8_t *payload, size_t len, size_t out_size)
 {
-	static const uint8_t header[CAS_OBJECT_HEADER] = { 'B', 'Z', 'O', '1', 1, 1, 1, 0 };
-	uint8_t key[32];
-	struct cas_hash h;
-	struct cas_id id;
-	size_t n = CAS_OBJECT_HEADER + len + CAS_OBJECT_TAG, m;
+	static const uint8_t header[CAS_OBJECT_HEADER] = { 'B', 'Z', 'O', '1', 2, 1, 1, 0 };
+	static const uint8_t key[32] = { 9 };
+	size_t head = CAS_OBJECT_HEADER + CAS_CHUNK_SIV, n = head + len + CAS_OBJECT_TAG, m;
+	size_t stored_len =
+		(size_t)payload[8] | (size_t)payload[9] << 8 | (size_t)payload[10] << 16;
+	struct cas_hash h = { { 0 } }, digest;
 
 	memcpy(buf, header, sizeof(header));
-	memcpy(buf + sizeof(header), payload, len);
-	cas_id_of(suite, buf, sizeof(header) + len, &id);
-	memcpy(h.b, id.b, sizeof(h.b));
-	cas_prf_chunk_key(&k.sharing, CAS_TYPE_CHUNK, &h, key);
-	cas_chunk_seal(suite, buf, n, key, sealed, NULL);
+	memcpy(buf + head, payload, len);
+	if (stored_len > len - CAS_CHUNK_HEAD)
+		stored_len = len - CAS_CHUNK_HEAD;
+	sha256(payload + CAS_CHUNK_HEAD, stored_len, &digest);
+	cas_chunk_seal(suite, buf, n, key, &digest, sealed, NULL);
 	return cas_chunk_open(suite, sealed, n, key, &h, out, out_size, &m);
 }
 
@@ -383,7 +469,7 @@ static void object__check_needs_no_key(void **state)
 	size_t len;
 
 	len = seal_chunk(0, (const uint8_t *)"x", 1, &h, key);
-	assert_int_equal(len, CAS_OBJECT_MIN);
+	assert_int_equal(len, CAS_OBJECT_MIN + CAS_CHUNK_SIV);
 	assert_int_equal(cas_object_check(sealed, len, &type), 0);
 	assert_int_equal(type, CAS_TYPE_CHUNK);
 	assert_int_equal(cas_object_check(sealed, len - 1, &type), -EBADMSG);
@@ -395,10 +481,13 @@ static void object__check_needs_no_key(void **state)
 			i >= 4 && i <= 6 ? -EPROTONOSUPPORT : -EBADMSG);
 		sealed[i] = old;
 	}
-	sealed[4] = 2;
+	sealed[4] = 3;
 	assert_int_equal(cas_object_check(sealed, len, &type), -EPROTONOSUPPORT);
-	/* A manifest of version 1 is longer by its nonce. */
+	/* A chunk of version 1 is shorter by its siv, a manifest of version 1 longer by its nonce.
+	 */
 	sealed[4] = 1;
+	len -= CAS_CHUNK_SIV;
+	assert_int_equal(cas_object_check(sealed, len, &type), 0);
 	sealed[6] = CAS_TYPE_MANIFEST;
 	assert_int_equal(cas_object_check(sealed, len, &type), -EBADMSG);
 	assert_int_equal(cas_object_check(sealed, len + CAS_OBJECT_NONCE, &type), 0);
@@ -632,15 +721,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(object__maxima_are_what_the_header_says),
 		cmocka_unit_test(chunk__vector),
+		cmocka_unit_test(chunk__old_version_opens_and_is_checked),
 		cmocka_unit_test(chunk__old_compressed_object_opens),
 		cmocka_unit_test(chunk__round_trips),
 		cmocka_unit_test(chunk__longest_round_trips),
 		cmocka_unit_test(chunk__several_open_as_each_alone),
 		cmocka_unit_test(chunk__prepare_refuses_bad_arguments),
 		cmocka_unit_test(chunk__equal_bytes_give_equal_objects),
-		cmocka_unit_test(chunk__another_level_gives_another_key),
+		cmocka_unit_test(chunk__another_level_has_the_same_h_and_another_key_stream),
 		cmocka_unit_test(chunk__refuses_every_changed_byte),
-		cmocka_unit_test(chunk__refuses_wrong_key_and_wrong_hash),
+		cmocka_unit_test(chunk__refuses_wrong_key_and_wrong_siv),
 		cmocka_unit_test(chunk__refuses_authentic_nonsense),
 		cmocka_unit_test(chunk__refuses_bombs),
 		cmocka_unit_test(object__check_needs_no_key),

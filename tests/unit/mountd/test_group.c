@@ -223,19 +223,6 @@ static void jobs__say_what_the_tree_is_told(void **state)
 	free_jobs(jobs);
 }
 
-static void jobs__ask_while_it_pays_and_now_and_then(void **state)
-{
-	struct jobs_habit habit = { .had_some = true };
-	unsigned asked = 0;
-
-	for (int i = 0; i < 10; i++)
-		assert_true(jobs_should_ask(&habit));
-	habit.had_some = false;
-	for (int i = 0; i < 80; i++)
-		asked += jobs_should_ask(&habit);
-	assert_in_range(asked, 5, 20);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,7 +237,6 @@ int main(void)
 		cmocka_unit_test(jobs__leave_the_end_of_what_goes_on),
 		cmocka_unit_test(jobs__stop_when_the_list_is_full),
 		cmocka_unit_test(jobs__say_what_the_tree_is_told),
-		cmocka_unit_test(jobs__ask_while_it_pays_and_now_and_then),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
