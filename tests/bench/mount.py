@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Our mount against the native file system, gocryptfs, bindfs and libfuse's passthrough, the same work in one run.
 
-usage: mount.py BINDIR [--quick] [--runs N] [--dir DIR] [--only NAME,...] [--image GIB] [--size MIB]
+usage: mount.py BINDIR [--quick] [--runs N] [--dir DIR] [--only NAME,...] [--image GIB] [--size MIB] [--entries N]
 
 Work: sequential write of incompressible data with fsync, reading it cold and warm, untar of a real tree, find and grep cold and
 warm, rm -r, git clone and status, append of 4 KiB with fsync, one byte put in front of the big file (what our store grows by), and
@@ -102,15 +102,17 @@ class Bindfs(Mirror):
 
 
 class Passthrough(Mirror):
-    """libfuse's example, which Debian ships as source. It holds a descriptor for each inode that the kernel knows, so that it does
-    without the trees where it may not have so many."""
+    """libfuse's examples, which Debian ships as source. passthrough_ll holds a descriptor for each inode that the kernel knows; where it may
+    not have so many, what follows the big file is done by passthrough_fh, which goes by paths, with the same long timeouts, and is several
+    times slower; a smaller tree (--entries) needs none."""
     name = "passthrough"
     most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    source = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
+    source = "/usr/share/doc/libfuse3-dev/examples/{}.c"
+    program = "passthrough_ll"
 
     @classmethod
     def is_here(cls):
-        return os.path.exists(cls.source) and shutil.which("cc")
+        return os.path.exists(cls.source.format(cls.program)) and shutil.which("cc")
 
     @classmethod
     def want_files(cls, num):
@@ -123,15 +125,32 @@ class Passthrough(Mirror):
         cls.most_files = max(num, cls.most_files)
         return True
 
-    def mount(self):
-        program = os.path.join(self.base, "passthrough_ll")
-        if not os.path.exists(program):
-            # The example includes libfuse's own config.h.
+    def use(self, program):
+        if program != self.program:
+            sh("fusermount3", "-u", self.dir)
+            self.program = program
+            self.mount()
+
+    def build(self):
+        binary = os.path.join(self.base, self.program)
+        if not os.path.exists(binary):
+            with open(self.source.format(self.program), encoding="utf-8") as f:
+                code = f.read().replace("_timeout = 0;", "_timeout = 86400;")
+            with open(binary + ".c", "w", encoding="utf-8") as f:
+                f.write(code)
+            # The examples include files of libfuse's own build.
             with open(os.path.join(self.base, "config.h"), "w", encoding="ascii") as f:
-                f.write("#define HAVE_COPY_FILE_RANGE 1\n")
+                f.write("#define HAVE_COPY_FILE_RANGE 1\n#define HAVE_UTIMENSAT 1\n#define HAVE_FSTATAT 1\n")
             flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], capture_output=True, check=True, text=True)
-            sh("cc", "-O2", "-w", "-D_GNU_SOURCE", "-I", self.base, "-o", program, self.source, *flags.stdout.split())
-        sh("prlimit", f"--nofile={self.most_files}:{self.most_files}", program, "-o", f"source={self.back},cache=always", self.dir)
+            sh("cc", "-O2", "-w", "-D_GNU_SOURCE", "-DHAVE_UTIMENSAT", "-DHAVE_FSTATAT", "-I", self.base, "-I", os.path.dirname(self.source),
+               "-o", binary, binary + ".c", *flags.stdout.split())
+        return binary
+
+    def mount(self):
+        if self.program == "passthrough_fh":
+            sh(self.build(), "-o", f"modules=subdir,subdir={self.back},kernel_cache", self.dir)
+        else:
+            sh("prlimit", f"--nofile={self.most_files}:{self.most_files}", self.build(), "-o", f"source={self.back},cache=always", self.dir)
 
 
 class Bazil:
@@ -296,6 +315,8 @@ def one_run(fs, base, source, size_mb, num_micro, num_files, peaks):
     found = {}
     where = fs.dir
     big = os.path.join(where, "big")
+    if isinstance(fs, Passthrough):
+        fs.use("passthrough_ll")
 
     def step(name, *argv, cold=False):
         if cold:
@@ -316,8 +337,9 @@ def one_run(fs, base, source, size_mb, num_micro, num_files, peaks):
     found["insert 1 byte"] = timed(lambda: insert_front(big))
     found["  stored MiB"] = (fs.stored_bytes() - before) / 1048576 if isinstance(fs, Bazil) else size_mb
     os.unlink(big)
-    if not isinstance(fs, Passthrough) or num_files < fs.most_files:
-        trees(fs, step, source)
+    if isinstance(fs, Passthrough) and num_files >= fs.most_files:
+        fs.use("passthrough_fh")
+    trees(fs, step, source)
     settle(base)
     found["append+fsync ms"] = fsyncs(where, 200)
     os.unlink(os.path.join(where, "appended"))
@@ -391,6 +413,7 @@ def main():
     p.add_argument("--dir", default="/var/tmp")
     p.add_argument("--only", default="native,passthrough,bindfs,gocryptfs,bazil")
     p.add_argument("--size", type=int, default=0, help="MiB of the big file")
+    p.add_argument("--entries", type=int, default=0, help="of the tree; all")
     p.add_argument("--image", type=int, default=0)
     args = p.parse_args()
     bindir = os.path.abspath(args.bindir)
@@ -398,14 +421,16 @@ def main():
     source = tempfile.mkdtemp(prefix="bazil-bench.", dir="/dev/shm")
     size_mb, num_micro = (256, 2000) if args.quick else (2048, 20000)
     work, loop = base, None
-    results, names, peaks = {}, [], {}
+    results, columns, peaks = {}, [], {}
     size_mb = args.size or size_mb
     try:
         if args.image:
             loop, work = make_image(base, args.image)
         sh("dd", "if=/dev/urandom", f"of={source}/random", "bs=1M", f"count={size_mb}", "status=none")
         trees = ["usr/include"] if args.quick else ["usr/include", "usr/share", "usr/lib/python3", "usr/lib/gcc"]
-        subprocess.run(["tar", "cf", f"{source}/tree.tar", "-C", "/", *[t for t in trees if os.path.isdir("/" + t)]], check=False,
+        names = subprocess.run(["find", *[t for t in trees if os.path.isdir("/" + t)]], cwd="/", capture_output=True, check=True).stdout
+        names = b"\n".join(names.splitlines()[:args.entries or None])
+        subprocess.run(["tar", "cf", f"{source}/tree.tar", "-C", "/", "--no-recursion", "-T", "-"], input=names, check=False,
                        stderr=subprocess.DEVNULL)
         num = subprocess.run(["tar", "tf", f"{source}/tree.tar"], capture_output=True, check=True).stdout.count(b"\n")
         print(f"{size_mb} MiB random; tree of {num} entries, {os.path.getsize(source + '/tree.tar') >> 20} MiB; "
@@ -415,12 +440,13 @@ def main():
         # The clone has an object for each file beside it.
         num_files = 3 * num + num_micro
         if not Passthrough.want_files(num_files + 1):
-            print("passthrough: the trees have more files than it may open; these rows are left out")
+            print("passthrough: passthrough_ll may not open as many files as the trees have; from untar on it is passthrough_fh,"
+                  " several times slower (--entries makes a smaller tree)")
         for cls in (Native, Passthrough, Bindfs, Gocryptfs, Bazil):
             if cls.name not in args.only.split(",") or (cls is Gocryptfs and not shutil.which("gocryptfs")) or (
                     issubclass(cls, Mirror) and not cls.is_here()):
                 continue
-            names.append(cls.name)
+            columns.append(cls.name)
             fs = cls(work, bindir)
             try:
                 results[cls.name] = [one_run(fs, work, source, size_mb, num_micro, num_files, peaks) for _ in range(args.runs)]
@@ -428,8 +454,8 @@ def main():
                     memory = fs.memory()
             finally:
                 fs.close()
-        table(results, names)
-        if "bazil" in names:
+        table(results, columns)
+        if "bazil" in columns:
             print("peak memory, MiB:", ", ".join(f"{k} {v}" for k, v in sorted(memory.items())))
             for what, found in peaks.items():
                 print(f"  {what:20}", ", ".join(f"{k} {v}" for k, v in sorted(found.items())))
