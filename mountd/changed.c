@@ -20,6 +20,7 @@
 #include "mountd/flush.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
+#include "mountd/next_dir.h"
 #include "mountd/sibling.h"
 
 #define NOTIFY_INC_EPOCH 8
@@ -429,6 +430,7 @@ static void hold(struct changed *changed, const struct store_changed *msg)
 
 	if (held == NULL)
 		abort();
+	next_dir_drop(changed->m->next_dir);
 	held->msg = *msg;
 	held->msg.changes = calloc(msg->num_changes + 1, sizeof(*msg->changes));
 	if (held->msg.changes == NULL)

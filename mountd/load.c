@@ -11,6 +11,7 @@
 #include "mountd/at.h"
 #include "mountd/changed.h"
 #include "mountd/mountd.h"
+#include "mountd/next_dir.h"
 #include "mountd/records.h"
 #include "mountd/sibling.h"
 #include "mountd/snapshots.h"
@@ -388,11 +389,13 @@ int load_page(struct mountd *m, struct inode *dir, uint64_t after, uint32_t max,
 		.max = max,
 		.at = at_time(m, dir->oid) };
 	struct store_dir_reply reply;
-	int r;
+	bool is_taken = next_dir_take(m, &req, &reply);
+	int r = 0;
 
-	do {
-		r = store_dir_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
-	} while (edge_again(m, r));
+	if (!is_taken)
+		do {
+			r = store_dir_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
+		} while (edge_again(m, r));
 	if (r < 0)
 		return r;
 	*ret_last = after;
@@ -403,7 +406,8 @@ int load_page(struct mountd *m, struct inode *dir, uint64_t after, uint32_t max,
 		*ret_last = reply.next;
 	if (r == 0 && !reply.end && *ret_last == after)
 		r = -EBADMSG; /* else the listing would never end */
-	store_dir_reply_release(&reply);
+	if (!is_taken)
+		store_dir_reply_release(&reply);
 	return r;
 }
 

@@ -12,6 +12,7 @@
 #include "mountd/dir.h"
 #include "mountd/figures.h"
 #include "mountd/group.h"
+#include "mountd/next_dir.h"
 #include "mountd/sealers.h"
 #include "mountd/stream.h"
 
@@ -55,6 +56,8 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 		r = sealers_new(&m->sealers, m->suite, stream_signal, m->stream);
 	if (r == 0)
 		r = ahead_new(&m->ahead, m->sealers);
+	if (r == 0)
+		r = next_dir_new(&m->next_dir, m);
 	if (r == 0)
 		r = changed_new(&m->changed, m);
 	return r;

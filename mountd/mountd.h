@@ -33,6 +33,7 @@ struct figures;
 struct figure_walk;
 struct group;
 struct changed;
+struct next_dir;
 struct parked;
 struct sealers;
 struct stream;
@@ -75,6 +76,7 @@ struct mountd {
 	size_t next_tree;
 	struct chunks *chunks;
 	struct ahead *ahead;
+	struct next_dir *next_dir;
 	struct sealers *sealers;
 	struct stream *stream; /* the file that is stored while it is written */
 	struct group *group;   /* small files that are stored together */

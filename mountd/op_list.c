@@ -6,6 +6,7 @@
 
 #include "mountd/load.h"
 #include "mountd/mountd.h"
+#include "mountd/next_dir.h"
 #include "mountd/request.h"
 
 /* Cookies below every link id: replica numbers are not 0. */
@@ -159,10 +160,13 @@ static void list_and_reply(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 		dir->is_listed = dir->is_listed || plus;
 		dir->pins--;
 	}
-	if (r < 0)
+	if (r < 0) {
 		request_done(req, r);
-	else
-		fuse_reply_buf(req, listing.buf, listing.len);
+		return;
+	}
+	fuse_reply_buf(req, listing.buf, listing.len);
+	if (plus && off == 0 && dir->dir->complete)
+		next_dir_listed(m, dir);
 }
 
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)

@@ -17,6 +17,7 @@
 #include "mountd/changed.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
+#include "mountd/next_dir.h"
 #include "mountd/ops.h"
 #include "mountd/sealers.h"
 #include "mountd/stream.h"
@@ -204,10 +205,12 @@ static uint64_t now_ns(void)
 /* Answers to our own requests (store_sync) must not wait for the end of the spinning. */
 static void spin(struct mountd *m)
 {
-	if (m->edges.store != NULL && ipc_chan_pending(m->edges.store) > 0)
+	if (m->edges.store != NULL && ipc_chan_pending(m->edges.store) > 0) {
 		(void)ipc_chan_pump(m->edges.store, 0);
-	else
+		next_dir_load(m);
+	} else {
 		__builtin_ia32_pause();
+	}
 }
 
 static void on_readable(struct ev_loop *loop, ev_io *io, int events)
