@@ -179,7 +179,7 @@ static void fill(struct volume *vol, uint64_t num)
 {
 	uint8_t bytes[SEALED], refs[REFS * 32], id[32], tag[32];
 	uint64_t oid = 0, last = 0, n = 0;
-	double start = seconds(), part = start;
+	double start = seconds(), part = start, longest = 0, step;
 
 	for (uint64_t i = 0; i < num; i++) {
 		object_of(i, bytes);
@@ -197,8 +197,11 @@ static void fill(struct volume *vol, uint64_t num)
 		}
 		if (i % 64 == 0)
 			must(engine_flush(engine), "flush");
+		step = seconds();
 		if (i % 512 == 0)
 			must(engine_tick(engine), "tick");
+		step = seconds() - step;
+		longest = step > longest ? step : longest;
 		if ((i + 1) % (num / 10) == 0) {
 			printf("  filled %" PRIu64 ": %.1f s\n", i + 1, seconds() - part);
 			fflush(stdout);
@@ -207,6 +210,8 @@ static void fill(struct volume *vol, uint64_t num)
 	}
 	must(engine_checkpoint(engine), "checkpoint");
 	print("fill", (double)num / (seconds() - start), "objects/s");
+	print("fill, longest tick", longest * 1e3, "ms");
+	memory("fill");
 }
 
 /* ---- using */
@@ -307,8 +312,8 @@ int main(int argc, char **argv)
 	options.create = false;
 	must(settings_volume_add(engine, "v", NULL, "default", (const uint8_t *)"keyid678"),
 		"volume");
+	memory_start();
 	fill(engine_volume_named(engine, "v"), num);
-	memory("fill");
 	close_it();
 	sizes();
 	open_it("open");

@@ -34,7 +34,7 @@ static double cpu(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
@@ -136,7 +136,7 @@ int main(int argc, char **argv)
 	size_t files = argc > 1 ? strtoul(argv[1], NULL, 0) : 42000, i;
 	char path[] = "/tmp/bazil-bench-XXXXXX";
 	const char *dir = argc > 2 ? argv[2] : mkdtemp(path);
-	struct engine_options options = { .path = dir, .create = true };
+	struct engine_options options = { .path = dir, .create = true, .threads = true };
 	static uint8_t object[64 << 10], records[110000];
 	static struct engine_node nodes[1024];
 	struct engine_page page = {
