@@ -22,6 +22,7 @@ enum store_broken {
 	BROKEN_NUMBERS,	    /* inode numbers are given out before they are reserved */
 	BROKEN_NO_MARKER,   /* a failed fdatasync is forgotten when the process ends */
 	BROKEN_HORIZON,	    /* the log of deletions is cut without a word in the log */
+	BROKEN_TWO_COMMITS, /* the index says what it covers before it has it */
 	BROKEN_PUNCH_FIRST, /* holes are punched before it is durable that nobody needs them */
 	BROKEN_COUNT,
 };

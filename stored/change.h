@@ -1,10 +1,10 @@
 /*
  * A change: the only ways in which the state of the store moves. Each function writes itself into
- * the open frame and into the index's transaction; replaying a frame calls the same functions with
+ * the open frame and into the index; replaying a frame calls the same functions with
  * the same state, so a log replayed is exactly the state that wrote it.
  *
  * Calling order: change_begin; any of the others; change_end. After an error change_cancel and then
- * engine_rollback, since the transaction may have a part of it.
+ * engine_rollback, since the index may have a part of it.
  *
  * Payload of a frame of changes: struct change_head as little-endian u64s, then changes, each u8
  * type and its fields (change.c).

@@ -1,24 +1,37 @@
 /*
- * The index: LMDB, with its error codes turned into ours here and nowhere else.
+ * The index: LMDB, with its error codes turned into ours here and nowhere else, and over it the
+ * rows that it does not have yet (stored/fresh.h). Reads see both, so what was written a moment
+ * ago.
  *
- * One write transaction is open nearly always and everything is read through it, so that reads see
- * what was applied a moment ago; db_commit is the checkpoint. Snapshots (read transactions) are for
- * serving pulls; an open one keeps every page that it sees from being reused.
+ * A commit has three steps, so that who writes need not wait for it: db_freeze sets aside what was
+ * written until now, as one; db_apply, in another thread, puts it into LMDB in one transaction, in
+ * the order of the keys; db_applied lets go of it. Meanwhile writing goes on over that. At most one
+ * is frozen. One that could not be applied stays so, is read, and can be applied again.
+ *
+ * Replaying a log writes straight into LMDB instead, which needs no memory for it: from db_begin to
+ * db_commit nothing is laid over it.
+ *
+ * Snapshots (read transactions) are for serving pulls: of what was applied last. An open one keeps
+ * every page that it sees from being reused.
  *
  * Durability is LMDB's default: no NOSYNC, no WRITEMAP, no MAPASYNC.
  *
- * Calling order: db_open; db_begin before use and after each db_commit or db_abort; db_close. Bytes
- * returned lie in the map and are valid until the next write through the same transaction.
+ * Calling order: db_open; db_begin, replay, db_commit; then db_freeze, db_apply, db_applied again
+ * and again; db_close. db_abort at any time but during db_apply: what was not applied is gone, and
+ * db_begin is next. Bytes returned are valid until the next write through the same transaction, and
+ * until any of these.
  *
- * Each row carries a CRC-32C of its key and value, checked whenever it is read: LMDB itself trusts
- * its pages.
+ * Each row of LMDB carries a CRC-32C of its key and value, checked whenever it is read: LMDB itself
+ * trusts its pages.
  *
- * Errors: -ENOENT not there; -EOVERFLOW the map is full: db_abort, db_grow, do everything since the
- * last commit again; -EUCLEAN the index is damaged: it can be rebuilt from the arenas; -ENOSPC,
- * -EIO, -ENOMEM.
+ * Errors: -ENOENT not there; -EOVERFLOW the map is full: db_grow, then db_apply again, or between
+ * db_begin and db_commit db_abort first and everything since the last commit again; -EUCLEAN the
+ * index is damaged: it can be rebuilt from the arenas; -ENOSPC, -EIO, -ENOMEM.
  */
 #ifndef BAZIL_STORED_DB_H
 #define BAZIL_STORED_DB_H
+
+#include "stored/fresh.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -62,6 +75,13 @@ struct db_iter {
 	const uint8_t *value;
 	size_t value_len;
 	/* private */
+	struct {
+		const uint8_t *key; /* NULL: no more */
+		size_t key_len;
+		const uint8_t *value;
+		size_t value_len;
+	} lmdb;
+	struct fresh_at over[2]; /* the same of what lies over it */
 	void *cursor;
 	uint8_t prefix[64];
 	size_t prefix_len;
@@ -75,10 +95,21 @@ struct db_iter {
 int db_open(struct db **ret, const char *path, uint64_t map_size);
 void db_close(struct db *db);
 
-int db_begin(struct db *db); /* nothing if one is open */
+int db_begin(struct db *db); /* nothing if it was called already */
 int db_commit(struct db *db);
+/* Between these two. */
+bool db_is_direct(const struct db *db);
 void db_abort(struct db *db);
-int db_grow(struct db *db); /* doubles the map; no transaction may be open */
+
+int db_freeze(struct db *db);
+/* For another thread. Only once there was a db_freeze, and until it returned 0. */
+int db_apply(struct db *db);
+int db_applied(struct db *db);
+/* Bytes of memory of what was written since the last db_freeze. */
+size_t db_pending(const struct db *db);
+
+/* Doubles the map; not during db_apply, nor between db_begin and db_commit. */
+int db_grow(struct db *db);
 struct db_txn *db_write(struct db *db);
 /* A row with a wrong sum or a malformed page was met: nothing of it can be trusted. */
 bool db_is_damaged(const struct db *db);
@@ -90,8 +121,8 @@ struct db_usage {
 };
 /* As of the last commit. */
 int db_usage(struct db *db, struct db_usage *ret);
-/* A compact copy of the last commit into fd, not synced. The only function for another thread;
- * db_grow waits for it. */
+/* A compact copy of the last commit into fd, not synced. For another thread; db_grow waits for it.
+ */
 int db_copy(struct db *db, int fd);
 
 int db_snapshot(struct db *db, struct db_txn **ret);

@@ -6,6 +6,7 @@
 #include "stored/engine_state.h"
 #include "stored/format.h"
 #include "stored/gc.h"
+#include "stored/indexer.h"
 #include "stored/recover.h"
 #include "stored/reserve.h"
 #include "stored/rows.h"
@@ -291,6 +292,7 @@ void engine_abandon(struct engine *engine)
 			engine_pull_abort(engine, engine->volumes[i]->pull);
 	sealer_stop(engine);
 	syncer_stop(engine);
+	indexer_stop(engine);
 	shrink_stop(engine);
 	db_close(engine->db);
 	volumes_release(engine);
@@ -382,8 +384,12 @@ int engine_flush(struct engine *engine)
 
 int engine_begin_frame(struct engine *engine)
 {
-	int r = arenas_begin(&engine->arenas);
+	int r;
 
+	/* There is room for it in the log, but the index does not get smaller in memory. */
+	if (engine_is_full(engine))
+		return -ENOSPC;
+	r = arenas_begin(&engine->arenas);
 	if (r == -ENOSPC && engine_use_reserve(engine) == 0)
 		r = arenas_begin(&engine->arenas);
 	return r;
@@ -434,150 +440,14 @@ int engine_sync_poll(struct engine *engine)
 
 	if (r == 0 && !engine_is_durable(engine, engine->sync_wanted))
 		r = syncer_start(engine);
+	if (r == 0)
+		r = indexer_poll(engine);
 	return r;
 }
 
 bool engine_is_durable(const struct engine *engine, uint64_t ticket)
 {
 	return arenas_is_durable(&engine->arenas, ticket);
-}
-
-static int save_meta(struct engine *engine, struct place position)
-{
-	uint8_t row[24], bytes[8];
-	int r;
-
-	le32_put(row, ROWS_VERSION);
-	le32_put(row + 4, position.arena);
-	le64_put(row + 8, position.offset);
-	le64_put(row + 16, engine->arenas.next_sequence);
-	le64_put(bytes, engine->object_bytes);
-	r = db_put(txn(engine), DB_META, "objects", 7, bytes, sizeof(bytes));
-	if (r == 0)
-		r = db_put(txn(engine), DB_META, "checkpoint", 10, row, sizeof(row));
-	return r;
-}
-
-/* The index may be lost at any step and the log brings it back; the log must be durable before the
- * index says that it covers it. */
-static int commit(struct engine *engine)
-{
-	struct place position;
-	int r;
-
-	r = BROKEN(BROKEN_INDEX_FIRST) ? engine_flush(engine) : engine_sync(engine);
-	if (r < 0)
-		return r;
-	position = arenas_position(&engine->arenas);
-	if (BROKEN(BROKEN_POSITION))
-		position.offset += 8;
-	r = volumes_save(engine);
-	if (r == 0)
-		r = save_meta(engine, position);
-	if (r == 0)
-		r = recover_commit(engine);
-	if (r == 0) {
-		engine->committed = position;
-		engine->ops = 0;
-		engine->promised.num = 0;
-		r = db_begin(engine->db);
-	}
-	return r;
-}
-
-/* A damaged index ends the engine, and the next one makes it anew. */
-static int check_index(struct engine *engine)
-{
-	if (!engine->is_broken && engine->db && db_is_damaged(engine->db)) {
-		engine_log(engine, 3, "store: the index is damaged and will be rebuilt");
-		recover_distrust(engine);
-		engine->is_broken = true;
-	}
-	return engine->is_broken ? -EIO : 0;
-}
-
-int engine_checkpoint(struct engine *engine)
-{
-	int attempt, r = 0;
-
-	if (check_index(engine) < 0)
-		return -EIO;
-	/* A flush that fails takes changes back: whoever made them must hear of it. */
-	r = engine_flush(engine);
-	if (r < 0)
-		return r;
-	for (attempt = 0; attempt < 3; attempt++) {
-		r = commit(engine);
-		if (r == 0 || engine->is_broken)
-			return r;
-		if (r == -ENOSPC)
-			engine_use_reserve(engine);
-		else if (r != -EOVERFLOW)
-			break;
-		/* The failed transaction took its changes with it; they are all in the log. */
-		db_abort(engine->db);
-		if (r == -EOVERFLOW && db_grow(engine->db) < 0)
-			break;
-		if (engine_rollback(engine) < 0)
-			return -EIO;
-	}
-	engine_log(engine, 3, "store: cannot commit the index: %s", strerror(-r));
-	check_index(engine);
-	if (r != -ENOSPC)
-		engine->is_broken = true;
-	return r;
-}
-
-bool engine_is_dirty(const struct engine *engine)
-{
-	return engine->ops > 0 || engine->arenas.len > 0;
-}
-
-/* Most of the log is made durable while serving goes on; what came meanwhile is little. */
-int engine_commit_soon(struct engine *engine)
-{
-	int r;
-
-	if (!engine->is_committing) {
-		r = engine_sync_start(engine, &engine->commit_ticket);
-		if (r < 0)
-			return r;
-		engine->is_committing = true;
-	}
-	r = engine_sync_poll(engine);
-	if (r < 0 || !engine_is_durable(engine, engine->commit_ticket))
-		return r;
-	engine->is_committing = false;
-	engine->committed_at = engine->io->now(engine->io->ctx);
-	return engine_checkpoint(engine);
-}
-
-int engine_tick(struct engine *engine)
-{
-	struct place position;
-	uint64_t now = engine->io->now(engine->io->ctx);
-	bool is_due;
-	int r;
-
-	r = check_index(engine);
-	if (r < 0)
-		return r;
-	sealer_run(engine);
-	r = shrink_run(engine);
-	if (r < 0)
-		return r;
-	position = arenas_position(&engine->arenas);
-	if (!engine_is_dirty(engine)) {
-		engine->committed_at = now;
-		return 0;
-	}
-	is_due = engine->ops >= engine->options.checkpoint_ops ||
-		 position.arena != engine->committed.arena ||
-		 position.offset - engine->committed.offset >= engine->options.checkpoint_bytes ||
-		 now - engine->committed_at >= engine->options.checkpoint_ms * UINT64_C(1000000);
-	if (!is_due)
-		return 0;
-	return engine_commit_soon(engine);
 }
 
 int engine_stat_index(struct engine *engine, uint64_t *ret_bytes, uint64_t *ret_free)

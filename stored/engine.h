@@ -9,12 +9,13 @@
  *   reserve          space for deleting on a full disk
  *   failed           what the last process could not make durable (stored/failed.h)
  *
- * Model. There is one open index transaction, which every change goes through and every read sees.
- * A change is first put into the arena's buffer as a frame, then into that transaction.
+ * Model. A change is first put into the arena's buffer as a frame, then into the index, in memory
+ * (stored/db.h), where every read sees it.
  *
  *   engine_flush        the buffered frames are written (one pwrite): they survive the process
  *   engine_sync         and are durable (one fdatasync for everything before it)
  *   engine_checkpoint   sync, then the index commits together with the log position it covers
+ *   engine_tick         the same when it is time, beside serving (stored/indexer.h)
  *
  * engine_open takes the last commit and replays the frames behind it, so that after any crash the
  * store is what it was after some change, and no earlier than the last sync. A lost or damaged
@@ -96,14 +97,19 @@ int engine_sync(struct engine *engine);
 int engine_sync_start(struct engine *engine, uint64_t *ret_ticket);
 int engine_sync_poll(struct engine *engine);
 bool engine_is_durable(const struct engine *engine, uint64_t ticket);
+/* Waits until the index is committed. */
 int engine_checkpoint(struct engine *engine);
-/* Checkpoints if enough has changed, or long enough ago; with threads, when a later call finds that
- * the log is durable. */
+/* Begins a checkpoint if enough has changed, or long enough ago, and goes on with one: once the log
+ * is durable the index is committed, by later calls or by a thread. -ENOSPC: what is to be
+ * committed finds no room and stays in memory. */
 int engine_tick(struct engine *engine);
-/* Checkpoints whether it is due or not; with threads, as engine_tick. */
+/* The same whether it is due or not, but one at a time. */
 int engine_commit_soon(struct engine *engine);
-/* Something has changed since the last checkpoint. */
+/* Something has changed since the last checkpoint was begun. */
 bool engine_is_dirty(const struct engine *engine);
+/* More has changed than the index takes at once: engine_tick should go on before more comes, or it
+ * will wait at last. There will be a wake. */
+bool engine_is_behind(const struct engine *engine);
 /* Drops what was not flushed and brings the index back to what the log has. */
 int engine_rollback(struct engine *engine);
 

@@ -1,8 +1,8 @@
 /*
  * What the engine holds, for its own files. Everything else goes through stored/engine.h.
  *
- * The index's open transaction is always the sum of the arena's frames up to the buffer's end; the
- * volumes here are a cache of their state rows, written back at each checkpoint.
+ * The index, with what lies over it, is always the sum of the arena's frames up to the buffer's
+ * end; the volumes here are a cache of their state rows, written back at each checkpoint.
  */
 #ifndef BAZIL_STORED_ENGINE_STATE_H
 #define BAZIL_STORED_ENGINE_STATE_H
@@ -22,6 +22,7 @@
 #define ENGINE_RANGES_MAX 64
 
 struct gc;
+struct indexer;
 struct pull;
 struct sealer;
 struct serve;
@@ -92,8 +93,9 @@ struct engine {
 	bool is_old;	      /* the format was of an earlier version when it was opened */
 	bool is_broken;	      /* only closing is left */
 	uint64_t num_damaged;
-	uint64_t lost_at;   /* ns since 1970, row "lost": stored/rows.h; 0: never */
-	uint64_t num_noted; /* notes of damaged objects made since the opening */
+	uint64_t lost_at;	/* ns since 1970, row "lost": stored/rows.h; 0: never */
+	uint64_t num_noted;	/* notes of damaged objects made since the opening */
+	uint64_t noted_applied; /* of them, those that LMDB has */
 	struct census_range ranges[ENGINE_RANGES_MAX]; /* known to be damaged */
 	size_t num_ranges;
 	uint64_t told_at, num_replayed; /* ns, the last progress of opening; frames */
@@ -123,9 +125,8 @@ struct engine {
 	struct bulk bulk; /* rows of objects, while replaying */
 	struct sealer *sealer;
 	struct syncer *syncer;
+	struct indexer *indexer;
 	struct shrink *shrink;
-	bool is_committing; /* a checkpoint waits for its log to be durable */
-	uint64_t commit_ticket;
 	uint64_t sync_wanted; /* the highest ticket */
 	uint64_t time;	      /* of the open frame, or the one being replayed */
 	struct {	      /* what goes into `times` for it (stored/history.h) */
@@ -141,7 +142,7 @@ struct engine {
 	char error[512];
 };
 
-/* The open write transaction. */
+/* What the index is read and changed through. */
 static inline struct db_txn *txn(struct engine *engine)
 {
 	return db_write(engine->db);
@@ -152,6 +153,15 @@ void engine_log(struct engine *engine, int level, const char *fmt, ...)
 /* Sets engine_error's text and returns err. */
 int engine_fail(struct engine *engine, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* A damaged index ends the engine, and the next one makes it anew. 0, or -EIO: it is broken. */
+int engine_check_index(struct engine *engine);
+
+/* Before one operation that changes so many rows that they should not all be in memory: until the
+ * next checkpoint they go straight into LMDB. Not on a full disk. */
+int engine_go_straight(struct engine *engine);
+/* No more changes fit into memory, nor the index on the disk. */
+bool engine_is_full(const struct engine *engine);
 
 /* As arenas_begin() and arenas_roll(), at last on the reserve: an arena that follows needs room. */
 int engine_begin_frame(struct engine *engine);

@@ -45,6 +45,13 @@ void failed_note_index(const struct store_io *io, int dir_fd)
 	note(io, dir_fd, "index\n");
 }
 
+int failed_note_commit(const struct store_io *io, int dir_fd, int r)
+{
+	if (r < 0 && r != -ENOSPC && r != -EOVERFLOW && r != -ENOMEM)
+		failed_note_index(io, dir_fd);
+	return r;
+}
+
 /* ---- at the next opening */
 
 /* -EBADMSG: no line of ours. */

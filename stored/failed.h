@@ -38,6 +38,9 @@ struct failed {
 /* durable: where what is known to be durable ends. */
 void failed_note_arena(const struct store_io *io, int dir_fd, struct place durable);
 void failed_note_index(const struct store_io *io, int dir_fd);
+/* r: what a commit of the index returned. Notes it if there may be less on the disk than there
+ * seems to be. Returns r. */
+int failed_note_commit(const struct store_io *io, int dir_fd, int r);
 
 void failed_read(const struct store_io *io, int dir_fd, struct failed *ret);
 /* Durable when it returns 0. The arenas are open and not yet scanned. */

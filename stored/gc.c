@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMMIT_ROWS 20000
-#define DAY_NS	    (86400 * UINT64_C(1000000000))
+#define DAY_NS (86400 * UINT64_C(1000000000))
 
 static void gc_free(struct gc *gc)
 {
@@ -194,19 +193,6 @@ static int phase_step(struct engine *engine, struct gc *gc)
 	return finish(engine, gc);
 }
 
-/* A commit writes all pages that were changed, and everybody waits for it: many small ones. */
-static int commit_some(struct engine *engine, struct gc *gc)
-{
-	int r;
-
-	if (gc->changed < COMMIT_ROWS)
-		return engine_tick(engine);
-	r = engine_commit_soon(engine);
-	if (r == 0 && !engine->is_committing)
-		gc->changed = 0;
-	return r;
-}
-
 int gc_step(struct engine *engine)
 {
 	struct gc *gc = engine->gc;
@@ -220,7 +206,7 @@ int gc_step(struct engine *engine)
 		return gc->failed;
 	r = phase_step(engine, gc);
 	if (r == 1 && !gc->options.is_dry) {
-		r = commit_some(engine, gc);
+		r = engine_tick(engine);
 		return r < 0 ? r : 1;
 	}
 	/* The map of the index is full: it grows, the work is done again from the start. */

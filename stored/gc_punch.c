@@ -54,13 +54,15 @@ struct hole {
 	uint32_t len;	    /* of the payload */
 };
 
-static int holes_read(struct engine *engine, struct hole *holes, size_t *ret_num)
+/* From the last one punched on. */
+static int holes_read(
+	struct engine *engine, const struct gc *gc, struct hole *holes, size_t *ret_num)
 {
 	struct db_iter it;
 	size_t num = 0;
 	int r;
 
-	r = db_iter_first(&it, txn(engine), DB_GC, "h", 1, NULL, 0);
+	r = db_iter_first(&it, txn(engine), DB_GC, "h", 1, gc->at, gc->at_len);
 	while (r == 1 && num < PUNCH_STEP) {
 		struct hole *hole = &holes[num];
 
@@ -118,7 +120,9 @@ static int punch(struct engine *engine, struct gc *gc, const struct hole *hole)
 		gc->report.punched += bytes;
 		gc->report.unpunched += frame_size(hole->len) - bytes;
 	}
-	gc_changed(engine, gc, 1);
+	engine->ops++;
+	gc->at_len = sizeof(hole->key);
+	memcpy(gc->at, hole->key, sizeof(hole->key));
 	return db_delete(txn(engine), DB_GC, hole->key, sizeof(hole->key));
 }
 
@@ -131,10 +135,11 @@ int gc_punch_step(struct engine *engine, struct gc *gc)
 	/* Nothing is punched that a crash could bring back. */
 	if (gc->at_len == 0) {
 		r = BROKEN(BROKEN_PUNCH_FIRST) ? 0 : engine_checkpoint(engine);
+		gc->at[0] = 'h';
 		gc->at_len = 1;
 	}
 	if (r == 0)
-		r = holes_read(engine, holes, &num);
+		r = holes_read(engine, gc, holes, &num);
 	if (r < 0)
 		return r;
 	sealer_run(engine);

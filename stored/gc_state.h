@@ -80,15 +80,7 @@ struct gc {
 	size_t num_arenas;
 	struct compact *compact;
 	uint64_t now;
-	uint64_t changed; /* rows of the index since it was committed */
 };
-
-/* Rows of the index. */
-static inline void gc_changed(struct engine *engine, struct gc *gc, size_t rows)
-{
-	engine->ops += rows;
-	gc->changed += rows;
-}
 
 /* ---- hooks */
 

@@ -63,7 +63,7 @@ int gc_notes_step(struct engine *engine, struct gc *gc)
 	db_iter_close(&it);
 	for (i = 0; r >= 0 && i < num; i++) {
 		r = db_delete(txn(engine), DB_GC, gone[i], 33);
-		gc_changed(engine, gc, 1);
+		engine->ops++;
 	}
 	free(gone);
 	if (r < 0)
@@ -106,7 +106,7 @@ static int judge(struct engine *engine, struct gc *gc, const struct dead *dead)
 			return 0;
 		note_key(key, dead->id);
 		le64_put(row, gc->now);
-		gc_changed(engine, gc, 1);
+		engine->ops++;
 		return db_put(txn(engine), DB_GC, key, sizeof(key), row, sizeof(row));
 	}
 	if (gc_peers_hold(gc, first)) {
@@ -172,7 +172,7 @@ static int free_all(struct engine *engine, struct gc *gc, const struct dead *dea
 	}
 	r = object_free(engine, freed, (uint32_t)num);
 	free(freed);
-	gc_changed(engine, gc, num);
+	engine->ops += num;
 	return r;
 }
 
@@ -285,7 +285,7 @@ int gc_tags_step(struct engine *engine, struct gc *gc)
 	for (i = 0; r >= 0 && i < num; i++)
 		r = db_delete(txn(engine), DB_TAGS, gone[i], 32);
 	free(gone);
-	gc_changed(engine, gc, num);
+	engine->ops += num;
 	if (r >= 0 && more == 0) {
 		r = db_delete(txn(engine), DB_GC, "t", 1);
 		gc->phase = GC_PUNCH;

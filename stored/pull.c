@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define HANDLE_SHIFT 40 /* a handle is arena << 40 | offset of the record */
+#define EFFECT_BYTES 64 /* of an effect in the log, about */
 
 struct pull {
 	struct volume *vol;
@@ -444,9 +445,13 @@ static int apply(struct engine *engine, struct pull *pull, struct pull_result *r
 	struct applying a = {
 		.engine = engine, .vol = vol, .merge = pull->merge, .changes = &result->changes
 	};
-	int r;
+	int r = 0;
 
-	r = change_begin(engine);
+	/* Of more than a part its rows would fill the memory. */
+	if (pull->merge->num_effects > engine->options.part_size / EFFECT_BYTES)
+		r = engine_go_straight(engine);
+	if (r == 0)
+		r = change_begin(engine);
 	if (r < 0)
 		return r;
 	head.time = change_time(engine, vol);

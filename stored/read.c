@@ -1,7 +1,6 @@
 /*
  * What mountd reads: elements of registers, packed one behind another, with the numbers that
- * records do not have. Reads go through the open transaction, so they see what was applied a moment
- * ago.
+ * records do not have. Reads see what was applied a moment ago.
  *
  * As of an instant (page->at) each register is one look-up (history_load), and what stood in a
  * directory, had a name or pointed to an inode then is found among the live rows that were there

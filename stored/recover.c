@@ -3,6 +3,7 @@
 #include "stored/broken.h"
 #include "stored/change.h"
 #include "stored/gc_state.h"
+#include "stored/indexer.h"
 #include "stored/object.h"
 #include "stored/rows.h"
 #include "stored/volume.h"
@@ -85,15 +86,6 @@ static int replay_pull(struct engine *engine, const struct frame_view *commit)
 	return r < 0 ? r : replay_changes(engine, commit);
 }
 
-int recover_commit(struct engine *engine)
-{
-	int r = db_commit(engine->db);
-
-	if (r < 0 && r != -ENOSPC && r != -EOVERFLOW && r != -ENOMEM)
-		failed_note_index(engine->io, engine->options.dir_fd);
-	return r;
-}
-
 static int save_lost(struct engine *engine)
 {
 	uint8_t row[8];
@@ -128,7 +120,7 @@ static int replay_commit(struct engine *engine, struct place next)
 	if (r == 0)
 		r = db_put(txn(engine), DB_META, "checkpoint", 10, row, sizeof(row));
 	if (r == 0)
-		r = recover_commit(engine);
+		r = failed_note_commit(engine->io, engine->options.dir_fd, db_commit(engine->db));
 	if (r == 0)
 		r = db_begin(engine->db);
 	if (r == 0) {
@@ -284,6 +276,9 @@ int recover_replay(struct engine *engine)
 {
 	int r;
 
+	r = indexer_settle(engine);
+	if (r < 0)
+		return r;
 	do {
 		r = replay_once(engine);
 		if (r != -EOVERFLOW)

@@ -15,10 +15,7 @@ void recover_done(struct engine *engine);
 /* A replay met damage, so that changes or objects may be missing from here on: counted, and told to
  * the collector (stored/gc.h). */
 void recover_note_lost(struct engine *engine);
-/* Commits the index; a failure that may have left less on the disk than there seems to be is noted
- * for the next opening (stored/failed.h). */
-int recover_commit(struct engine *engine);
-/* Aborts the open transaction and applies the log behind the last commit again. */
+/* Forgets what is not committed and applies the log behind the last commit again. */
 int recover_replay(struct engine *engine);
 /* Closes the index, opens what is at its name now, and applies the log behind its last commit; the
  * collector's rows, which are not in the log, go along. Nothing may be unflushed. */

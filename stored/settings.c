@@ -116,7 +116,9 @@ int settings_volume_remove(struct engine *engine, const char *name)
 			engine, -EBUSY, "volume %s: a sync is running; wait for it to end", name);
 	memcpy(id, vol->id, sizeof(id));
 	be32_put(key + 1, vol->number);
-	r = settings_begin(engine);
+	r = engine_go_straight(engine);
+	if (r == 0)
+		r = settings_begin(engine);
 	if (r == 0)
 		r = settings_drop_rows(engine, (const uint8_t *)"s", 1, 1, id, sizeof(id));
 	if (r == 0)

@@ -2,6 +2,7 @@
 
 #include "stored/engine_state.h"
 #include "stored/gc.h"
+#include "stored/indexer.h"
 #include "stored/recover.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@ struct shrink {
 	atomic_bool is_done;
 	int result;
 	uint64_t looked_at; /* ns */
-	uint64_t noted;	    /* engine->num_noted when the copy was begun */
+	uint64_t noted;	    /* engine->noted_applied when the copy was begun */
 };
 
 static void *copy(void *arg)
@@ -56,7 +57,7 @@ static void begin(struct engine *engine, struct shrink *s)
 	if (s->fd < 0)
 		return;
 	s->db = engine->db;
-	s->noted = engine->num_noted;
+	s->noted = engine->noted_applied;
 	s->is_copying = true;
 	atomic_store(&s->is_done, false);
 	if (engine->options.threads) {
@@ -105,8 +106,10 @@ static int put_in_place(struct engine *engine, struct shrink *s)
 	struct db_usage usage = { 0 };
 	int r;
 
-	/* What is not in the log is lost with the transaction. */
+	/* What is not in the log is lost with what is not in LMDB. */
 	r = engine_flush(engine);
+	if (r == 0)
+		r = indexer_wait(engine);
 	if (r < 0)
 		return r == -ENOSPC ? 0 : r;
 	s->has_copy = false;

@@ -45,6 +45,14 @@ static bool is_failing(void)
 	return errno != 0;
 }
 
+static bool is_failing_write(int fd)
+{
+	if (!table[fd].disk->full_index)
+		return is_failing();
+	errno = ENOSPC;
+	return true;
+}
+
 static void record_write(int fd, const void *data, size_t len, uint64_t offset)
 {
 	struct sim_op op = { .type = SIM_WRITE, .file = table[fd].file, .offset = offset };
@@ -109,7 +117,7 @@ ssize_t lmdb_pwrite(int fd, const void *data, size_t len, off_t offset)
 {
 	ssize_t n;
 
-	if (is_ours(fd) && is_failing())
+	if (is_ours(fd) && is_failing_write(fd))
 		return -1;
 	n = syscall(SYS_pwrite64, fd, data, len, offset);
 	if (n > 0 && is_ours(fd))
@@ -122,7 +130,7 @@ ssize_t lmdb_write(int fd, const void *data, size_t len)
 	off_t at = is_ours(fd) ? lseek(fd, 0, SEEK_CUR) : 0;
 	ssize_t n;
 
-	if (is_ours(fd) && is_failing())
+	if (is_ours(fd) && is_failing_write(fd))
 		return -1;
 	n = syscall(SYS_write, fd, data, len);
 	if (n > 0 && is_ours(fd))
@@ -135,7 +143,7 @@ ssize_t lmdb_writev(int fd, const struct iovec *iov, int num)
 	off_t at = is_ours(fd) ? lseek(fd, 0, SEEK_CUR) : 0;
 	ssize_t n;
 
-	if (is_ours(fd) && is_failing())
+	if (is_ours(fd) && is_failing_write(fd))
 		return -1;
 	n = syscall(SYS_writev, fd, iov, num);
 	for (ssize_t left = n; left > 0 && is_ours(fd); iov++) {

@@ -96,6 +96,7 @@ struct simdisk {
 	 * written, as clean pages, but the disk does not have it, and never will. */
 	bool fail_arena, fail_index;
 	unsigned full_after; /* the write after so many finds the disk full; 0: none */
+	bool full_index;     /* every write of the index does */
 	uint64_t clock, random;
 };
 

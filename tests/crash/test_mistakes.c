@@ -37,6 +37,7 @@ static const char *const names[BROKEN_COUNT] = {
 	[BROKEN_NO_MARKER] = "a failed fdatasync is forgotten",
 	[BROKEN_NUMBERS] = "numbers are not reserved",
 	[BROKEN_HORIZON] = "deletions are forgotten without a word",
+	[BROKEN_TWO_COMMITS] = "a checkpoint before its rows",
 	[BROKEN_PUNCH_FIRST] = "holes before what says so is durable",
 };
 

@@ -383,6 +383,44 @@ static void upkeep__a_store_is_made_whole_or_can_be_made_again(void **state)
 	sim_free(&disk);
 }
 
+/* What cannot be committed is read from memory, and is committed when there is room; or it is
+ * forgotten, and the log has it. */
+static void upkeep__an_index_without_room_is_committed_later(void **state)
+{
+	struct simdisk disk;
+	struct rig rig;
+	uint64_t sum;
+
+	for (int way = 0; way < 3; way++) {
+		prepare(&disk, &rig);
+		rig_open(&rig);
+		disk.full_index = true;
+		rig_file(&rig, TREE_ROOT, "first", NULL);
+		assert_int_equal(engine_commit_soon(rig.engine), 0);
+		rig_file(&rig, TREE_ROOT, "second", NULL);
+		/* The reserve makes no room here. */
+		assert_int_equal(engine_commit_soon(rig.engine), 0);
+		assert_int_equal(engine_commit_soon(rig.engine), -ENOSPC);
+		assert_int_equal(engine_checkpoint(rig.engine), -ENOSPC);
+		rig_file(&rig, TREE_ROOT, "third", NULL);
+		sum = digest(&rig);
+		if (way == 0)
+			assert_int_equal(engine_rollback(rig.engine), 0);
+		assert_true(digest(&rig) == sum);
+		disk.full_index = way == 1;
+		assert_int_equal(engine_checkpoint(rig.engine), way == 1 ? -ENOSPC : 0);
+		assert_true(digest(&rig) == sum);
+		disk.full_index = false;
+		rig_kill(&rig);
+		rig_open(&rig);
+		assert_true(digest(&rig) == sum);
+		rig_kill(&rig);
+		engine_changes_release(&rig.changes);
+		sim_free(&disk);
+		sim_image_release(&start);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +429,7 @@ int main(void)
 		cmocka_unit_test(upkeep__any_call_may_be_interrupted),
 		cmocka_unit_test(upkeep__memory_may_run_out),
 		cmocka_unit_test(upkeep__a_store_is_made_whole_or_can_be_made_again),
+		cmocka_unit_test(upkeep__an_index_without_room_is_committed_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -609,6 +609,11 @@ static bool operate(struct work *w, unsigned what)
 		sim_must(engine_sync(w->rig.engine) == 0);
 		return true;
 	case 16:
+		/* Or it is under way while others go on. */
+		if (any(w, 2)) {
+			sim_must(engine_commit_soon(w->rig.engine) == 0);
+			return false;
+		}
 		sim_must(engine_checkpoint(w->rig.engine) == 0);
 		return true;
 	case 17:
