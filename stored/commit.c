@@ -16,6 +16,14 @@ _Noreturn void stored_die(int err, const char *doing)
 	fatal("%s: %s; starting anew from what is on the disk", doing, strerror(-err));
 }
 
+void commit_index(struct stored *stored)
+{
+	int r = engine_tick(stored->engine);
+
+	if (r < 0 && r != -ENOSPC)
+		stored_die(r, "committing the index");
+}
+
 int commit_wait(struct store_server *mount, struct ipc_call *call)
 {
 	if (mount->num_syncs == mount->cap_syncs) {

@@ -189,6 +189,8 @@ bool intake_run(struct store_server *mount)
 		if (r == 1) {
 			any = true;
 			tries = 0;
+			/* A ring that never gets empty must not fill the memory. */
+			commit_index(mount->stored);
 			continue;
 		}
 		if (r == -ERESTART && ++tries < TRIES_MAX)

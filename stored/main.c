@@ -58,21 +58,33 @@ static bool take_all(struct stored *stored)
 	return any;
 }
 
+/* The rings wait while the index catches up, requests do not: whoever does that wakes the loop. */
+static bool is_behind(struct stored *stored)
+{
+	if (!engine_is_behind(stored->engine))
+		return false;
+	commit_index(stored);
+	commit_run(stored);
+	return engine_is_behind(stored->engine);
+}
+
 /* Before the loop waits for events. */
 static void on_prepare(struct ev_loop *loop, struct ev_prepare *w, int events)
 {
 	struct stored *stored = w->data;
 	double now;
-	int r;
 
 	if (!stored->engine)
 		return;
+	if (is_behind(stored)) {
+		ev_idle_stop(loop, &stored->idle);
+		ev_timer_stop(loop, &stored->nap);
+		return;
+	}
 	if (take_all(stored)) {
 		ev_now_update(loop);
 		stored->took = ev_now(loop);
-		r = engine_tick(stored->engine);
-		if (r < 0 && r != -ENOSPC)
-			stored_die(r, "committing the index");
+		commit_index(stored);
 	}
 	commit_run(stored);
 	ev_now_update(loop);
@@ -150,15 +162,12 @@ static void cut_dead(struct stored *stored)
 static void on_tick(struct ev_loop *loop, struct ev_timer *w, int events)
 {
 	struct stored *stored = w->data;
-	int r;
 
 	if (!stored->engine)
 		return;
 	prune(stored);
 	cut_dead(stored);
-	r = engine_tick(stored->engine);
-	if (r < 0 && r != -ENOSPC)
-		stored_die(r, "committing the index");
+	commit_index(stored);
 	intake_check_room(stored);
 	if (stored->sync)
 		sync_expire(stored->sync);

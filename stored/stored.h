@@ -189,6 +189,8 @@ void mount_tell(struct store_server *mount, uint64_t since, uint64_t view,
 
 /* ---- stored/commit.c */
 int commit_wait(struct store_server *mount, struct ipc_call *call);
+/* Moves the commit of the index on, when it is time for one. */
+void commit_index(struct stored *stored);
 /* Begins what waits, answers what is durable. */
 void commit_run(struct stored *stored);
 /* Waits until all is answered. */
