@@ -72,6 +72,7 @@ static int commit_now(struct engine *engine)
 		return r;
 	covers(engine, position);
 	engine->promised.num = 0;
+	engine->applied++;
 	engine->noted_applied = engine->num_noted;
 	return 0;
 }
@@ -146,6 +147,22 @@ int engine_checkpoint(struct engine *engine)
 	if (r == 0)
 		r = commit(engine);
 	return r < 0 ? r : indexer_wait(engine);
+}
+
+/* If the one under way is forgotten by a rollback, one more than needed is waited for. */
+uint64_t engine_commit_ticket(const struct engine *engine)
+{
+	return engine->applied + (indexer_is_idle(engine) ? 1 : 2);
+}
+
+int engine_commit_poll(struct engine *engine, uint64_t ticket)
+{
+	int r;
+
+	r = engine_sync_poll(engine);
+	if (r == 0 && engine->applied < ticket)
+		r = engine_commit_soon(engine);
+	return r < 0 ? r : engine->applied < ticket;
 }
 
 int engine_go_straight(struct engine *engine)

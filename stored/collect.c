@@ -214,7 +214,7 @@ static void on_slice(struct ev_loop *loop, struct ev_timer *timer, int events)
 	while (r == 1 && ev_time() - start < (is_quiet ? SLICE_QUIET : SLICE_BUSY));
 	if (r == -EIO)
 		stored_die(r, "collecting garbage");
-	if (r == 1) {
+	if (r > 0) {
 		if (c->call)
 			ipc_call_progress(c->call, report->done, report->expect,
 				c->state == COLLECT_NOTING ? "looking" : "collecting");

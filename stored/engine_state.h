@@ -95,6 +95,7 @@ struct engine {
 	uint64_t num_damaged;
 	uint64_t lost_at;	/* ns since 1970, row "lost": stored/rows.h; 0: never */
 	uint64_t num_noted;	/* notes of damaged objects made since the opening */
+	uint64_t applied;	/* checkpoints that LMDB has, since the opening */
 	uint64_t noted_applied; /* of them, those that LMDB has */
 	struct census_range ranges[ENGINE_RANGES_MAX]; /* known to be damaged */
 	size_t num_ranges;
@@ -157,6 +158,10 @@ int engine_fail(struct engine *engine, int err, const char *fmt, ...)
 /* A damaged index ends the engine, and the next one makes it anew. 0, or -EIO: it is broken. */
 int engine_check_index(struct engine *engine);
 
+/* For who needs all that was changed until now to be in LMDB, and has other things to do meanwhile:
+ * a ticket, and whether LMDB has it: 0, or 1: not yet, the commit was moved on. -ENOSPC, -EIO. */
+uint64_t engine_commit_ticket(const struct engine *engine);
+int engine_commit_poll(struct engine *engine, uint64_t ticket);
 /* Before one operation that changes so many rows that they should not all be in memory: until the
  * next checkpoint they go straight into LMDB. Not on a full disk. */
 int engine_go_straight(struct engine *engine);

@@ -193,6 +193,13 @@ static int phase_step(struct engine *engine, struct gc *gc)
 	return finish(engine, gc);
 }
 
+int gc_wait(struct engine *engine, struct gc *gc)
+{
+	int r = engine_commit_poll(engine, gc->ticket);
+
+	return r == 1 ? 2 : r;
+}
+
 int gc_step(struct engine *engine)
 {
 	struct gc *gc = engine->gc;
@@ -204,6 +211,10 @@ int gc_step(struct engine *engine)
 		return -EIO;
 	if (gc->failed < 0)
 		return gc->failed;
+	if (engine_is_behind(engine)) {
+		r = engine_tick(engine);
+		return r < 0 ? r : 2;
+	}
 	r = phase_step(engine, gc);
 	if (r == 1 && !gc->options.is_dry) {
 		r = engine_tick(engine);

@@ -92,7 +92,8 @@ struct gc_report {
 };
 
 int gc_begin(struct engine *engine, const struct gc_options *options);
-/* A few milliseconds of work. 1: there is more; 0: the collection is complete. */
+/* A few milliseconds of work. 1: there is more; 2: the same, but the index has to catch up first;
+ * 0: the collection is complete. */
 int gc_step(struct engine *engine);
 /* NULL: none runs. */
 const struct gc_report *gc_report(const struct engine *engine);

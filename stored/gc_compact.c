@@ -47,6 +47,7 @@ enum stage {
 	STAGE_JUDGE,
 	STAGE_MOVE,
 	STAGE_WRITE,
+	STAGE_COMMIT,
 	STAGE_PUNCH,
 };
 
@@ -457,21 +458,30 @@ static int move_step(struct engine *engine, struct gc *gc)
 static int write_step(struct engine *engine, struct gc *gc)
 {
 	struct compact *c = gc->compact;
-	uint64_t more;
 	uint8_t key[5];
 	int r;
 
 	mark_key(key, c->number);
-	r = db_put(txn(engine), DB_GC, key, sizeof(key), (const uint8_t *)"", 0);
 	engine->ops++;
+	gc->ticket = engine_commit_ticket(engine);
+	c->stage = STAGE_COMMIT;
+	r = db_put(txn(engine), DB_GC, key, sizeof(key), (const uint8_t *)"", 0);
+	return r < 0 ? r : 1;
+}
+
+static int commit_step(struct engine *engine, struct gc *gc)
+{
+	struct compact *c = gc->compact;
+	uint64_t more;
+	int r;
+
 	/* A copy must be durable, and the index know it alone, before its origin goes. */
-	if (r == 0)
-		r = engine_checkpoint(engine);
+	r = gc_wait(engine, gc);
 	if (r == 0)
 		r = find_gaps(c, false, true, &more);
 	if (r == 0 && c->num_gaps > 0)
 		r = gap_write(&engine->arenas, c->number, c->gaps, c->num_gaps);
-	if (r < 0) {
+	if (r != 0) {
 		engine->is_broken |= engine->arenas.has_failed;
 		return r;
 	}
@@ -531,6 +541,8 @@ static int stage_step(struct engine *engine, struct gc *gc)
 		return move_step(engine, gc);
 	case STAGE_WRITE:
 		return write_step(engine, gc);
+	case STAGE_COMMIT:
+		return commit_step(engine, gc);
 	case STAGE_PUNCH:
 		return punch_step(engine, gc);
 	}

@@ -130,17 +130,18 @@ int gc_punch_step(struct engine *engine, struct gc *gc)
 {
 	struct hole holes[PUNCH_STEP];
 	size_t num = 0;
-	int r = 0;
+	int r;
 
 	/* Nothing is punched that a crash could bring back. */
 	if (gc->at_len == 0) {
-		r = BROKEN(BROKEN_PUNCH_FIRST) ? 0 : engine_checkpoint(engine);
+		gc->ticket = engine_commit_ticket(engine);
 		gc->at[0] = 'h';
 		gc->at_len = 1;
 	}
+	r = BROKEN(BROKEN_PUNCH_FIRST) ? 0 : gc_wait(engine, gc);
 	if (r == 0)
 		r = holes_read(engine, gc, holes, &num);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	sealer_run(engine);
 	for (size_t i = 0; r == 0 && i < num; i++) {

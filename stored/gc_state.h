@@ -68,6 +68,7 @@ struct gc {
 	/* Where a phase goes on in its table: the last key seen. */
 	uint8_t at[DB_KEY_MAX];
 	size_t at_len;
+	uint64_t ticket; /* of the commit that it waits for */
 	/* Ids whose references are to be marked. */
 	uint8_t (*stack)[32];
 	size_t num_stack, cap_stack;
@@ -97,6 +98,9 @@ int gc_note_freed(struct engine *engine, const struct frame_freed *freed);
 int gc_note_tags(struct engine *engine);
 /* An object was put that was not there. */
 void gc_note_object(struct engine *engine, const uint8_t id[32], bool is_leaf);
+
+/* As gc_step: 2 until the commit of gc->ticket is done. */
+int gc_wait(struct engine *engine, struct gc *gc);
 
 /* ---- stored/gc_mark.c */
 int gc_mark_step(struct engine *engine, struct gc *gc);

@@ -156,6 +156,7 @@ static int applied(struct engine *engine, struct indexer *s)
 	if (engine->promised.num > 0)
 		memmove(engine->promised.ids, engine->promised.ids + s->promised,
 			engine->promised.num * sizeof(*engine->promised.ids));
+	engine->applied++;
 	engine->noted_applied = s->noted;
 	s->is_told = false;
 	return db_applied(engine->db);

@@ -181,7 +181,7 @@ static int collect(struct rig *rig)
 	int r;
 
 	r = gc_begin(rig->engine, &options);
-	while (r == 0 && (r = gc_step(rig->engine)) == 1)
+	while (r == 0 && (r = gc_step(rig->engine)) > 0)
 		r = 0;
 	gc_end(rig->engine);
 	return r;
