@@ -2,6 +2,7 @@
 """Our mount against the native file system, gocryptfs, bindfs and libfuse's passthrough, the same work in one run.
 
 usage: mount.py BINDIR [--quick] [--runs N] [--dir DIR] [--only NAME,...] [--image GIB] [--size MIB] [--entries N]
+                       [--rows file,tree,git,micro]
 
 Work: sequential write of incompressible data with fsync, reading it cold and warm, untar of a real tree, find and grep cold and
 warm, rm -r, git clone and status, append of 4 KiB with fsync, one byte put in front of the big file (what our store grows by), and
@@ -293,8 +294,20 @@ def insert_front(path):
     os.rename(path + ".new", path)
 
 
-def trees(fs, step, source):
-    """A tree, and a clone of a repository of it."""
+def big_file(fs, found, step, base, source, size_mb):
+    big = os.path.join(fs.dir, "big")
+    step("write+fsync", "dd", f"if={source}/random", f"of={big}", "bs=1M", "conv=fsync")
+    step("read cold", "dd", f"if={big}", "of=/dev/null", "bs=1M", cold=True)
+    step("read warm", "dd", f"if={big}", "of=/dev/null", "bs=1M")
+    sh("cmp", big, f"{source}/random")
+    before = fs.stored_bytes() if isinstance(fs, Bazil) else 0
+    settle(base)
+    found["insert 1 byte"] = timed(lambda: insert_front(big))
+    found["  stored MiB"] = (fs.stored_bytes() - before) / 1048576 if isinstance(fs, Bazil) else size_mb
+    os.unlink(big)
+
+
+def tree_of_files(fs, step, source):
     tree = os.path.join(fs.dir, "tree")
     os.mkdir(tree)
     step("untar", "tar", "xf", f"{source}/tree.tar", "-C", tree)
@@ -303,18 +316,18 @@ def trees(fs, step, source):
     step("grep cold", "bash", "-c", f"grep -r no-such-string-anywhere {tree} || true", cold=True)
     step("grep warm", "bash", "-c", f"grep -r no-such-string-anywhere {tree} || true")
     step("rm -r", "rm", "-r", tree)
-    if os.path.isdir(f"{source}/repository"):
-        clone = os.path.join(fs.dir, "clone")
-        step("git clone", "git", "clone", "-q", "--no-hardlinks", f"{source}/repository", clone)
-        step("git status", "git", "-C", clone, "status", "--short")
-        step("git status warm", "git", "-C", clone, "status", "--short")
-        sh("rm", "-r", clone)
 
 
-def one_run(fs, base, source, size_mb, num_micro, num_files, peaks):
+def git(fs, step, source):
+    clone = os.path.join(fs.dir, "clone")
+    step("git clone", "git", "clone", "-q", "--no-hardlinks", f"{source}/repository", clone)
+    step("git status", "git", "-C", clone, "status", "--short")
+    step("git status warm", "git", "-C", clone, "status", "--short")
+    sh("rm", "-r", clone)
+
+
+def one_run(fs, base, source, args, num_files, peaks):
     found = {}
-    where = fs.dir
-    big = os.path.join(where, "big")
     if isinstance(fs, Passthrough):
         fs.use("passthrough_ll")
 
@@ -328,23 +341,20 @@ def one_run(fs, base, source, size_mb, num_micro, num_files, peaks):
             for role, mib in fs.memory().items():
                 peaks.setdefault(name, {})[role] = max(mib, peaks.get(name, {}).get(role, 0))
 
-    step("write+fsync", "dd", f"if={source}/random", f"of={big}", "bs=1M", "conv=fsync")
-    step("read cold", "dd", f"if={big}", "of=/dev/null", "bs=1M", cold=True)
-    step("read warm", "dd", f"if={big}", "of=/dev/null", "bs=1M")
-    sh("cmp", big, f"{source}/random")
-    before = fs.stored_bytes() if isinstance(fs, Bazil) else 0
-    settle(base)
-    found["insert 1 byte"] = timed(lambda: insert_front(big))
-    found["  stored MiB"] = (fs.stored_bytes() - before) / 1048576 if isinstance(fs, Bazil) else size_mb
-    os.unlink(big)
+    if "file" in args.rows:
+        big_file(fs, found, step, base, source, args.size)
     if isinstance(fs, Passthrough) and num_files >= fs.most_files:
         fs.use("passthrough_fh")
-    trees(fs, step, source)
-    settle(base)
-    found["append+fsync ms"] = fsyncs(where, 200)
-    os.unlink(os.path.join(where, "appended"))
-    settle(base)
-    found.update(micro(where, num_micro))
+    if "tree" in args.rows:
+        tree_of_files(fs, step, source)
+    if "git" in args.rows and os.path.isdir(f"{source}/repository"):
+        git(fs, step, source)
+    if "micro" in args.rows:
+        settle(base)
+        found["append+fsync ms"] = fsyncs(fs.dir, 200)
+        os.unlink(os.path.join(fs.dir, "appended"))
+        settle(base)
+        found.update(micro(fs.dir, args.micro))
     return found
 
 
@@ -413,32 +423,33 @@ def main():
     p.add_argument("--dir", default="/var/tmp")
     p.add_argument("--only", default="native,passthrough,bindfs,gocryptfs,bazil")
     p.add_argument("--size", type=int, default=0, help="MiB of the big file")
+    p.add_argument("--rows", default="file,tree,git,micro")
     p.add_argument("--entries", type=int, default=0, help="of the tree; all")
     p.add_argument("--image", type=int, default=0)
     args = p.parse_args()
     bindir = os.path.abspath(args.bindir)
     base = tempfile.mkdtemp(prefix="bazil-bench.", dir=args.dir)
     source = tempfile.mkdtemp(prefix="bazil-bench.", dir="/dev/shm")
-    size_mb, num_micro = (256, 2000) if args.quick else (2048, 20000)
     work, loop = base, None
     results, columns, peaks = {}, [], {}
-    size_mb = args.size or size_mb
+    args.size = args.size or (256 if args.quick else 2048)
+    args.micro = 2000 if args.quick else 20000
     try:
         if args.image:
             loop, work = make_image(base, args.image)
-        sh("dd", "if=/dev/urandom", f"of={source}/random", "bs=1M", f"count={size_mb}", "status=none")
+        sh("dd", "if=/dev/urandom", f"of={source}/random", "bs=1M", f"count={args.size}", "status=none")
         trees = ["usr/include"] if args.quick else ["usr/include", "usr/share", "usr/lib/python3", "usr/lib/gcc"]
         names = subprocess.run(["find", *[t for t in trees if os.path.isdir("/" + t)]], cwd="/", capture_output=True, check=True).stdout
         names = b"\n".join(names.splitlines()[:args.entries or None])
         subprocess.run(["tar", "cf", f"{source}/tree.tar", "-C", "/", "--no-recursion", "-T", "-"], input=names, check=False,
                        stderr=subprocess.DEVNULL)
         num = subprocess.run(["tar", "tf", f"{source}/tree.tar"], capture_output=True, check=True).stdout.count(b"\n")
-        print(f"{size_mb} MiB random; tree of {num} entries, {os.path.getsize(source + '/tree.tar') >> 20} MiB; "
+        print(f"{args.size} MiB random; tree of {num} entries, {os.path.getsize(source + '/tree.tar') >> 20} MiB; "
               f"on {'ext4 image' if args.image else args.dir}; {args.runs} runs, medians; {'cold is cold' if ROOT else 'not root: cold is warm'}")
-        if shutil.which("git"):
+        if "git" in args.rows and shutil.which("git"):
             make_repository(source)
         # The clone has an object for each file beside it.
-        num_files = 3 * num + num_micro
+        num_files = 3 * num + args.micro
         if not Passthrough.want_files(num_files + 1):
             print("passthrough: passthrough_ll may not open as many files as the trees have; from untar on it is passthrough_fh,"
                   " several times slower (--entries makes a smaller tree)")
@@ -449,7 +460,7 @@ def main():
             columns.append(cls.name)
             fs = cls(work, bindir)
             try:
-                results[cls.name] = [one_run(fs, work, source, size_mb, num_micro, num_files, peaks) for _ in range(args.runs)]
+                results[cls.name] = [one_run(fs, work, source, args, num_files, peaks) for _ in range(args.runs)]
                 if cls is Bazil:
                     memory = fs.memory()
             finally:
