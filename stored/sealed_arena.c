@@ -262,24 +262,17 @@ int sealed_arena_find(
 
 /* ---- all of them */
 
-/* One section read in batches. */
-struct reader {
-	const struct sealed_arena *s;
-	uint64_t at;
-	uint32_t left, size, batch, have, used;
-	uint8_t *buf;
-};
-
-static int reader_init(struct reader *r, const struct sealed_arena *s, uint64_t at, uint32_t num,
-	uint32_t size, uint32_t batch)
+static int section_init(
+	struct sealed_section *r, uint64_t at, uint32_t num, uint32_t size, uint32_t batch)
 {
-	*r = (struct reader){ .s = s, .at = at, .left = num, .size = size, .batch = batch };
+	*r = (struct sealed_section){ .at = at, .left = num, .size = size, .batch = batch };
 	r->buf = malloc((size_t)size * batch);
 	return r->buf ? 0 : -ENOMEM;
 }
 
 /* The entry at hand, NULL at the end or with *ret_error. */
-static const uint8_t *reader_peek(struct reader *r, int *ret_error)
+static const uint8_t *section_peek(
+	struct sealed_section *r, const struct sealed_arena *s, int *ret_error)
 {
 	*ret_error = 0;
 	if (r->used < r->have)
@@ -288,8 +281,7 @@ static const uint8_t *reader_peek(struct reader *r, int *ret_error)
 		return NULL;
 	r->have = r->left < r->batch ? r->left : r->batch;
 	r->used = 0;
-	*ret_error =
-		store_io_read_full(r->s->io, r->s->fd, r->buf, (size_t)r->have * r->size, r->at);
+	*ret_error = store_io_read_full(s->io, s->fd, r->buf, (size_t)r->have * r->size, r->at);
 	if (*ret_error < 0)
 		return NULL;
 	r->left -= r->have;
@@ -297,49 +289,70 @@ static const uint8_t *reader_peek(struct reader *r, int *ret_error)
 	return r->buf;
 }
 
-static int walk(struct reader *objects, struct reader *others, sealed_arena_fn *fn, void *arg)
+int sealed_walk_begin(struct sealed_walk *ret, const struct sealed_arena *s, bool with_objects)
 {
-	const struct sealed_arena *s = objects->s;
-	const uint8_t *object, *other;
-	struct sealed_object parsed;
+	const struct sealed_trailer *t = &s->trailer;
 	int r;
 
-	for (;;) {
-		object = reader_peek(objects, &r);
-		if (r < 0)
-			return r;
-		other = reader_peek(others, &r);
-		if (r < 0 || (!object && !other))
-			return r;
-		if (object && (!other || le64_get(object + 64) < le64_get(other))) {
-			r = object_parse(s, object, &parsed);
-			if (r == 0)
-				r = fn(arg, &parsed, FRAME_OBJECT, parsed.place);
-			objects->used++;
-		} else {
-			r = fn(arg, NULL, le32_get(other + 12),
-				(struct place){ s->number, le32_get(other + 8), le64_get(other) });
-			others->used++;
-		}
-		if (r != 0)
-			return r;
+	*ret = (struct sealed_walk){ .sealed = s };
+	r = section_init(&ret->objects, t->footer, with_objects ? t->num_objects : 0,
+		SEALED_OBJECT_SIZE, OBJECTS_BATCH);
+	if (r == 0)
+		r = section_init(
+			&ret->others, others_at(t), t->num_others, SEALED_OTHER_SIZE, OTHERS_BATCH);
+	if (r < 0)
+		sealed_walk_end(ret);
+	return r;
+}
+
+void sealed_walk_end(struct sealed_walk *w)
+{
+	free(w->objects.buf);
+	free(w->others.buf);
+	*w = (struct sealed_walk){ 0 };
+}
+
+int sealed_walk_next(struct sealed_walk *w, struct sealed_entry *ret)
+{
+	const uint8_t *object, *other;
+	int r;
+
+	object = section_peek(&w->objects, w->sealed, &r);
+	if (r < 0)
+		return r;
+	other = section_peek(&w->others, w->sealed, &r);
+	if (r < 0 || (!object && !other))
+		return r;
+	if (object && (!other || le64_get(object + 64) < le64_get(other))) {
+		w->objects.used++;
+		ret->type = FRAME_OBJECT;
+		r = object_parse(w->sealed, object, &ret->object);
+		return r < 0 ? r : 1;
 	}
+	w->others.used++;
+	ret->type = le32_get(other + 12);
+	ret->object.place =
+		(struct place){ w->sealed->number, le32_get(other + 8), le64_get(other) };
+	return 1;
 }
 
 int sealed_arena_walk(const struct sealed_arena *s, sealed_arena_fn *fn, void *arg)
 {
-	const struct sealed_trailer *t = &s->trailer;
-	struct reader objects, others;
+	struct sealed_entry entry;
+	struct sealed_walk walk;
 	int r;
 
-	r = reader_init(&objects, s, t->footer, t->num_objects, SEALED_OBJECT_SIZE, OBJECTS_BATCH);
+	r = sealed_walk_begin(&walk, s, true);
 	if (r < 0)
 		return r;
-	r = reader_init(&others, s, others_at(t), t->num_others, SEALED_OTHER_SIZE, OTHERS_BATCH);
-	if (r == 0)
-		r = walk(&objects, &others, fn, arg);
-	free(objects.buf);
-	free(others.buf);
+	while ((r = sealed_walk_next(&walk, &entry)) == 1) {
+		bool is_object = entry.type == FRAME_OBJECT;
+
+		r = fn(arg, is_object ? &entry.object : NULL, entry.type, entry.object.place);
+		if (r != 0)
+			break;
+	}
+	sealed_walk_end(&walk);
 	return r;
 }
 

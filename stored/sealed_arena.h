@@ -99,10 +99,33 @@ int sealed_arena_find(
 int sealed_arena_slot(const struct sealed_arena *s, uint32_t slot, struct sealed_object *ret);
 
 /*
- * All in the order of the file. object NULL: one of the others, with its type (0: damage) and the
- * place of its payload. A value other than 0 stops and is returned. -EBADMSG: the footer is
- * damaged, perhaps after some were visited; check first when that matters.
+ * All in the order of the file, piece by piece. sealed_walk_begin; sealed_walk_next until it is 0
+ * (the end) or an error: -EBADMSG, the footer is damaged, perhaps after some were visited; check
+ * first when that matters; sealed_walk_end, after an error too. The arena stays open meanwhile.
  */
+struct sealed_entry {
+	uint32_t type; /* enum frame_type, 0: damage */
+	/* Of an object all; of others the place of the payload, or of the damage. */
+	struct sealed_object object;
+};
+
+struct sealed_section { /* private: one section, read in batches */
+	uint64_t at;
+	uint32_t left, size, batch, have, used;
+	uint8_t *buf;
+};
+
+struct sealed_walk {
+	const struct sealed_arena *sealed;
+	struct sealed_section objects, others;
+};
+
+int sealed_walk_begin(struct sealed_walk *ret, const struct sealed_arena *s, bool with_objects);
+int sealed_walk_next(struct sealed_walk *w, struct sealed_entry *ret);
+void sealed_walk_end(struct sealed_walk *w);
+
+/* All at once. object NULL: one of the others, with its type and place. A value other than 0 stops
+ * and is returned. */
 typedef int sealed_arena_fn(
 	void *arg, const struct sealed_object *object, uint32_t type, struct place place);
 int sealed_arena_walk(const struct sealed_arena *s, sealed_arena_fn *fn, void *arg);
