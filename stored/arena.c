@@ -366,6 +366,7 @@ int arenas_open(struct arenas *a, const struct store_io *io, int dir_fd, uint64_
 
 	*a = (struct arenas){ .io = io, .dir_fd = dir_fd, .arena_size = arena_size };
 	a->open_max = open_max > 0 ? open_max : ARENAS_OPEN_MAX;
+	a->frames_max = ARENAS_FRAMES_MAX;
 	a->next_sequence = a->flushed = 1;
 	/* What a dead process wrote may still be on its way to the disk. */
 	a->written = 1;
@@ -707,13 +708,19 @@ int arenas_roll(struct arenas *a)
 	return r < 0 ? r : arena_create(a, (number > a->max_aside ? number : a->max_aside) + 1);
 }
 
+static bool is_full(const struct arenas *a)
+{
+	return last(a)->has_ended || last(a)->size + a->len >= a->arena_size ||
+	       a->next_sequence - last(a)->sequence >= a->frames_max;
+}
+
 int arenas_begin(struct arenas *a)
 {
 	int r;
 
 	if (a->has_failed)
 		return -EIO;
-	if (last(a)->has_ended || last(a)->size + a->len >= a->arena_size) {
+	if (is_full(a)) {
 		r = arenas_roll(a);
 		if (r < 0)
 			return r;

@@ -49,12 +49,14 @@ enum arenas_borrower {
 	ARENAS_NUM_BORROWERS,
 };
 
-#define ARENAS_OPEN_MAX 256
+#define ARENAS_OPEN_MAX	  256
+#define ARENAS_FRAMES_MAX (1u << 20)
 
 struct arenas {
 	const struct store_io *io;
 	int dir_fd;
-	uint64_t arena_size; /* a new arena is begun behind this size */
+	uint64_t arena_size; /* a new arena is begun behind this size, */
+	uint64_t frames_max; /* or behind so many frames: sealing keeps 88 bytes for each */
 	struct arena *list;  /* ascending numbers; the last is appended to */
 	size_t num;
 	size_t num_open, open_max; /* descriptors: more are closed, the longest unused first */

@@ -414,6 +414,39 @@ static void sealed__more_arenas_than_descriptors(void **state)
 	rig_free(&rig);
 }
 
+/* Sealing keeps something in memory for each of its frames. */
+static void sealed__an_arena_ends_behind_so_many_frames(void **state)
+{
+	static uint8_t ids[OBJECTS][32];
+	struct rig rig = { 0 };
+
+	rig_new(&rig);
+	rig.engine->arenas.frames_max = 20;
+	for (unsigned i = 0; i < OBJECTS; i++) {
+		uint8_t tag[32];
+
+		object_of(i);
+		memset(tag, (int)i + 1, sizeof(tag));
+		assert_int_equal(
+			engine_put_object(rig.engine, tag, object, sizeof(object), ids[i]), 0);
+	}
+	assert_int_equal(engine_checkpoint(rig.engine), 0);
+	assert_true(rig.engine->arenas.num >= OBJECTS / 20);
+	store_seal(&rig);
+	for (size_t i = 0; i + 1 < rig.engine->arenas.num; i++) {
+		struct sealed_arena sealed;
+		uint32_t number = rig.engine->arenas.list[i].number;
+
+		assert_int_equal(arenas_open_sealed(&rig.engine->arenas, number, &sealed), 0);
+		/* And its FRAME_END. */
+		assert_true(sealed.trailer.num_objects + sealed.trailer.num_others <= 21);
+		sealed_arena_close(&sealed);
+	}
+	store_reopen(&rig, true);
+	check_objects(&rig, ids, NULL);
+	rig_free(&rig);
+}
+
 /* Not by the size of the store: by its arenas two reads each, and by what is behind the commit. */
 static void sealed__opening_reads_little(void **state)
 {
@@ -867,6 +900,7 @@ int main(void)
 		cmocka_unit_test(sealed__a_moved_object_outlives_its_arena),
 		cmocka_unit_test(sealed__a_thread_seals_while_serving_goes_on),
 		cmocka_unit_test(sealed__more_arenas_than_descriptors),
+		cmocka_unit_test(sealed__an_arena_ends_behind_so_many_frames),
 		cmocka_unit_test(sealed__a_full_disk_leaves_it_for_later),
 		cmocka_unit_test(sealed__a_store_of_format_1_is_upgraded),
 		cmocka_unit_test(sealed__a_store_of_format_2_is_read_for_ever),
