@@ -947,19 +947,27 @@ int arenas_unlink(struct arenas *a, uint32_t number)
 	struct arena *arena = arenas_find(a, number);
 	char name[32];
 	size_t i;
-	int r;
+	int fd, r;
 
 	if (!arena)
 		return -ENOENT;
-	if (!arena->is_sealed || arena == last(a))
+	if (!arena->is_sealed || arena == last(a) || is_lent(a, number))
 		return -EBUSY;
+	fd = arena_fd(a, arena);
+	if (fd < 0)
+		return fd;
 	arena_name(number, name);
 	r = a->io->unlinkat(a->io->ctx, a->dir_fd, name);
 	if (r < 0)
 		return r;
+	r = a->io->fsync_dir(a->io->ctx, a->dir_fd);
+	a->has_failed |= r < 0;
+	/* Others have it open (engine_arena_open), which alone would keep its blocks. */
+	if (r == 0)
+		a->io->ftruncate(a->io->ctx, fd, 0);
 	arena_shut(a, arena);
 	i = (size_t)(arena - a->list);
 	memmove(arena, arena + 1, (a->num - i - 1) * sizeof(*arena));
 	a->num--;
-	return a->io->fsync_dir(a->io->ctx, a->dir_fd);
+	return r;
 }

@@ -46,6 +46,7 @@ enum arenas_borrower {
 	ARENAS_SCAN,
 	ARENAS_SEALER, /* stored/sealer.h */
 	ARENAS_SYNCER, /* stored/syncer.h */
+	ARENAS_GC,     /* stored/gc_walk.h */
 	ARENAS_NUM_BORROWERS,
 };
 
@@ -170,7 +171,8 @@ void arenas_give_back(struct arenas *a, enum arenas_borrower who);
  * -ENOENT, -ENODATA: not sealed; -EBADMSG: its footer is damaged. */
 int arenas_open_sealed(struct arenas *a, uint32_t number, struct sealed_arena *ret);
 /*
- * Removes a sealed arena, durable when it returns: -EBUSY if it is not sealed. The index must be
+ * Removes a sealed arena, durable when it returns: -EBUSY if it is not sealed, or lent; a name that
+ * may come back is final as a failed fdatasync is. The index must be
  * committed without any place in it and with a position behind it (engine_checkpoint), and all of
  * its frames that are no objects must be of no use any more: a rebuild will not see them.
  */

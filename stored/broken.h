@@ -24,6 +24,9 @@ enum store_broken {
 	BROKEN_HORIZON,	    /* the log of deletions is cut without a word in the log */
 	BROKEN_TWO_COMMITS, /* the index says what it covers before it has it */
 	BROKEN_PUNCH_FIRST, /* holes are punched before it is durable that nobody needs them */
+	BROKEN_BASE_FIRST,  /* changes go before it is durable that a base has them */
+	BROKEN_BASE_HALF,   /* a base that is not complete is believed */
+	BROKEN_BASE_CUT,    /* changes go that no base has */
 	BROKEN_COUNT,
 };
 

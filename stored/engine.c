@@ -91,6 +91,10 @@ static void options_default(struct engine_options *o)
 		o->reserve_size = 64u << 20;
 	if (o->shrink_size == 0)
 		o->shrink_size = 64u << 20;
+	if (o->base_size == 0)
+		o->base_size = 4u << 20;
+	if (o->base_percent == 0)
+		o->base_percent = 200;
 	if (o->checkpoint_bytes == 0)
 		o->checkpoint_bytes = 256u << 20;
 	if (o->checkpoint_ops == 0)

@@ -46,7 +46,7 @@
 
 #define ENGINE_NAME_MAX	   64
 #define ENGINE_STORAGE_MAX 256
-#define ENGINE_FORMAT	   3
+#define ENGINE_FORMAT	   4
 
 struct engine;
 struct volume;
@@ -66,6 +66,8 @@ struct engine_options {
 	uint64_t map_size;     /* 0: 1 TiB */
 	uint64_t reserve_size; /* 0: 64 MiB; ~0: none */
 	uint64_t shrink_size;  /* 0: 64 MiB; a smaller index is not compacted */
+	uint64_t base_size; /* 0: 4 MiB; for less of changes no base is written (stored/base.h), */
+	uint32_t base_percent;	   /* 0: 200; nor for less of its own size */
 	uint64_t checkpoint_bytes; /* 0: 256 MiB of log, or */
 	uint64_t checkpoint_ops;   /* 0: 200000 changes, or */
 	uint32_t checkpoint_ms;	   /* 0: 5000 ms after the last one */

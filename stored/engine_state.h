@@ -84,9 +84,12 @@ struct engine {
 	struct volume **volumes;
 	size_t num_volumes;
 	uint64_t object_bytes;
-	struct place committed; /* what the last checkpoint covers */
-	uint64_t ops;		/* changes since then */
-	uint64_t committed_at;	/* ns */
+	struct place committed;	   /* what the last checkpoint covers */
+	uint64_t ops;		   /* changes since then */
+	uint64_t committed_at;	   /* ns */
+	struct place from;	   /* changes before are none of this index's (stored/base.h) */
+	struct place based;	   /* the newest base when all of them were read back */
+	struct place replay_start; /* arena 0: of an index that began with nothing */
 	bool is_replaying;
 	bool was_rebuilt;     /* the index was made anew at opening */
 	struct failed failed; /* as it was found at opening */
@@ -97,6 +100,7 @@ struct engine {
 	uint64_t num_noted;	/* notes of damaged objects made since the opening */
 	uint64_t applied;	/* checkpoints that LMDB has, since the opening */
 	uint64_t noted_applied; /* of them, those that LMDB has */
+	uint64_t num_gone;	/* times that an index of before would miss some of the log */
 	struct census_range ranges[ENGINE_RANGES_MAX]; /* known to be damaged */
 	size_t num_ranges;
 	uint64_t told_at, num_replayed; /* ns, the last progress of opening; frames */

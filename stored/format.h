@@ -3,7 +3,7 @@
  * writing, so that a newer store is not touched by an older program.
  *
  *   bazil store
- *   version 3
+ *   version 4
  *   hash sha256
  *   arena-size 1073741824     bytes behind which a new arena is begun, FORMAT_ARENA_MIN to
  *                             FORMAT_ARENA_MAX; 1 GiB when it is missing; may be edited while no
@@ -11,8 +11,8 @@
  *
  * Version 1 has neither sealed arenas nor FRAME_FREED and FRAME_END (stored/frame.h), and its log
  * no snapshots and nothing of retention (stored/change.h). Its arenas are
- * sealed one after another while it is in use. Version 2 has no FRAME_GAP. Opening makes either
- * version 3.
+ * sealed one after another while it is in use. Version 2 has no FRAME_GAP. Version 3 has no bases
+ * (stored/base.h), and all arenas from the first on. Opening makes either version 4.
  *
  * The files `superblocks` and `failed`, and arenas that were set aside, are no part of the version:
  * a program of version 2 that does not know them works without.

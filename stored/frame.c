@@ -67,7 +67,7 @@ int frame_head_parse(const uint8_t data[FRAME_HEAD_SIZE], const uint8_t arena_id
 {
 	if (memcmp(data, frame_magic, 4) != 0 || data[5] != FRAME_VERSION || offset % 8 != 0)
 		return -EBADMSG;
-	if (data[4] < FRAME_OBJECT || data[4] > FRAME_GAP)
+	if (data[4] < FRAME_OBJECT || data[4] > FRAME_BASE)
 		return -EBADMSG;
 	if (le32_get(data + 12) != head_crc(data, arena_id, offset))
 		return -EBADMSG;

@@ -29,8 +29,9 @@
  * u32 arena | u32 len of the payload | u64 offset of the frame | id[32] | tag[32], zero (once it
  * was the object's). FRAME_END: nothing; the arena has no frame behind it, what follows is its
  * footer, whole or torn (stored/sealed_arena.h). Its sequence is that of the next arena's first
- * frame. FRAME_GAP: len bytes that mean nothing, where dead objects were (stored/gap.h); its
- * sequence is that of the last of them. All others: struct change_head and changes
+ * frame. FRAME_GAP: len bytes that mean nothing, where dead frames were (stored/gap.h); its
+ * sequence is that of the last of them. FRAME_ROWS and FRAME_BASE: rows of the index, and which of
+ * these belong together (stored/base.h). All others: struct change_head and changes
  * (stored/change.h).
  *
  * A hole is an OBJECT whose sealed bytes were punched out (they read as zeros). The head and the
@@ -42,6 +43,7 @@
 #ifndef BAZIL_STORED_FRAME_H
 #define BAZIL_STORED_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,6 +63,8 @@ enum frame_type {
 	FRAME_FREED = 7, /* objects that are dead */
 	FRAME_END = 8,
 	FRAME_GAP = 9,
+	FRAME_ROWS = 10, /* of a base */
+	FRAME_BASE = 11, /* which is complete with it */
 };
 
 /* One object of a FRAME_FREED. offset is the frame's, not the payload's. */
@@ -88,6 +92,12 @@ struct frame_head {
 	uint32_t payload_crc;
 	uint32_t unsynced;
 };
+
+/* It moves the state of the store; all others are objects, and what the log says of itself. */
+static inline bool frame_is_change(uint32_t type)
+{
+	return type >= FRAME_BATCH && type <= FRAME_PULL_COMMIT;
+}
 
 /* Bytes of a whole frame with its padding. */
 static inline uint64_t frame_size(uint32_t len)

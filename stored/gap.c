@@ -19,7 +19,7 @@ static int read_head(
 
 	if (r == 0)
 		r = frame_head_parse(data, arena->id, offset, ret);
-	if (r == 0 && ret->type != FRAME_OBJECT && ret->type != FRAME_GAP)
+	if (r == 0 && ret->type == FRAME_END)
 		r = -EBADMSG;
 	return r;
 }

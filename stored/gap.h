@@ -1,6 +1,7 @@
 /*
- * Gaps: whole frames of dead objects of a sealed arena that become one FRAME_GAP, so that all that
- * lies behind its head, the heads of the frames too, may be punched.
+ * Gaps: whole frames of a sealed arena that are dead and become one FRAME_GAP, so that all that
+ * lies behind its head, the heads of the frames too, may be punched. Which are:
+ * stored/gc_compact.c.
  *
  * Before: the index is committed without a place in any of the frames, as is what says so in the
  * log (engine_checkpoint). gap_write then takes the arena's footer away, which lists the frames;

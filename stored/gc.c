@@ -11,10 +11,13 @@
 
 #define DAY_NS (86400 * UINT64_C(1000000000))
 
-static void gc_free(struct gc *gc)
+static void gc_free(struct engine *engine, struct gc *gc)
 {
 	gc_table_release(&gc->table);
-	gc_compact_end(gc);
+	gc_base_end(engine, gc);
+	gc_compact_end(engine, gc);
+	for (size_t i = 0; i < gc->num_arenas; i++)
+		free(gc->arenas[i].far);
 	free(gc->stack);
 	free(gc->object);
 	free(gc->peers);
@@ -30,8 +33,12 @@ static int gc_list_arenas(struct engine *engine, struct gc *gc)
 	gc->arenas = calloc(a->num, sizeof(*gc->arenas));
 	if (!gc->arenas)
 		return -ENOMEM;
-	for (; gc->num_arenas < a->num; gc->num_arenas++)
-		gc->arenas[gc->num_arenas].number = a->list[gc->num_arenas].number;
+	for (; gc->num_arenas < a->num; gc->num_arenas++) {
+		struct gc_arena *arena = &gc->arenas[gc->num_arenas];
+
+		arena->number = a->list[gc->num_arenas].number;
+		arena->num_far = (size_t)(a->list[gc->num_arenas].size / GC_BLOCK + 1);
+	}
 	return 0;
 }
 
@@ -48,7 +55,7 @@ static struct gc *gc_new(struct engine *engine, const struct gc_options *options
 	gc->now = engine->io->now(engine->io->ctx);
 	if (!gc->object || gc_list_arenas(engine, gc) < 0 ||
 		gc_table_init(&gc->table, (size_t)db_rows(txn(engine), DB_OBJECTS)) < 0) {
-		gc_free(gc);
+		gc_free(engine, gc);
 		return NULL;
 	}
 	return gc;
@@ -83,6 +90,7 @@ int gc_begin(struct engine *engine, const struct gc_options *options)
 	if (!gc)
 		return -ENOMEM;
 	gc->tail = arenas_position(a).arena;
+	gc->was_serving = engine->serves != NULL;
 	gc->report.lost_until = lost_until(engine, gc->now);
 	if (gc->report.lost_until > 0)
 		gc->options.is_final = false;
@@ -101,7 +109,7 @@ void gc_end(struct engine *engine)
 	if (!gc)
 		return;
 	engine->gc = NULL;
-	gc_free(gc);
+	gc_free(engine, gc);
 }
 
 const struct gc_report *gc_report(const struct engine *engine)
@@ -182,6 +190,8 @@ static int phase_step(struct engine *engine, struct gc *gc)
 					     : gc_verdict_step(engine, gc);
 	case GC_TAGS:
 		return gc_tags_step(engine, gc);
+	case GC_BASE:
+		return gc_base_step(engine, gc);
 	case GC_COMPACT:
 		return gc_compact_step(engine, gc);
 	case GC_PUNCH:

@@ -28,9 +28,13 @@
  *
  * Compacting (stored/gc_compact.c), when it may free: of what is punched so, the heads and the
  * parts of blocks stay, most of the room of small objects. Where that is worth it, runs of dead
- * objects of a sealed arena become gaps (stored/gap.h) which are punched whole, and if not much but
- * a lot of splinters is left of an arena, its live objects are first put at the end of the log.
- * Changes stay where they are. It wants the room for the copies; on a full disk it is left out.
+ * frames of a sealed arena become gaps (stored/gap.h) which are punched whole, and if not much but
+ * a lot of splinters is left of an arena, its live objects are first put at the end of the log. An
+ * arena in which nothing is left is removed. It wants the room for the copies; on a full disk it is
+ * left out.
+ *
+ * Changes are dead when two bases have what they came to (stored/base.h). A base is written before
+ * compacting, when there are more of them than it takes.
  *
  * Calling order: gc_begin; gc_step until it returns 0, with anything else of the engine in between;
  * gc_end. Nothing of a collection but its notes survives the process. Before a collection with
@@ -81,6 +85,10 @@ struct gc_report {
 	uint64_t compacted;	 /* arenas; dry: that would be */
 	struct gc_count moved;	 /* copied out of them */
 	uint64_t regained;	 /* bytes given back by it, besides those punched */
+	uint32_t removed;	 /* arenas in which nothing was left, besides those */
+	uint64_t changes;	 /* bytes of the log, in sealed arenas: frames of changes, */
+	uint64_t bases;		 /* and of bases (stored/base.h) */
+	uint64_t written;	 /* bytes of the base that was written */
 	uint32_t num_holders; /* peers for which something is kept, at most GC_HOLDERS_MAX told */
 	uint8_t holders[GC_HOLDERS_MAX][32];
 	/* Nothing is freed before, since changes are missing; ns since 1970, 0: none are,

@@ -54,7 +54,7 @@ static int mark_register(struct gc *gc, const struct reg *reg)
 
 	for (size_t i = 0; r == 0 && i < reg->num; i++)
 		r = mark_element(gc, &reg->e[i]);
-	return r;
+	return r < 0 ? r : gc_far_note(gc, reg);
 }
 
 /* ---- hooks */
@@ -126,6 +126,8 @@ void gc_note_register(struct engine *engine, const struct reg *reg)
 {
 	struct gc *gc = engine->gc;
 
+	if (gc)
+		hook(gc, gc_far_note(gc, reg));
 	for (size_t i = 0; gc && i < reg->num; i++)
 		for (size_t n = 0; n < reg->e[i].raw[3]; n++)
 			promise_now(gc, reg->e[i].raw + TREE_RECORD_HEAD + 32 * n);

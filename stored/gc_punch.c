@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define PUNCH_STEP 128
-#define FRAME_SKIP (FRAME_HEAD_SIZE + FRAME_OBJECT_HEAD) /* from a frame to its sealed bytes */
 
 static void hole_key(uint8_t key[13], uint32_t arena, uint64_t offset)
 {
@@ -23,7 +22,7 @@ static void hole_key(uint8_t key[13], uint32_t arena, uint64_t offset)
 
 bool gc_holds_block(uint64_t frame, uint32_t len)
 {
-	return gc_blocks(frame + FRAME_SKIP, frame + FRAME_HEAD_SIZE + len) > 0;
+	return gc_blocks(frame + GC_TO_SEALED, frame + FRAME_HEAD_SIZE + len) > 0;
 }
 
 int gc_note_freed(struct engine *engine, const struct frame_freed *freed)
@@ -74,7 +73,7 @@ static int holes_read(
 		memcpy(hole->key, it.key, sizeof(hole->key));
 		hole->len = le32_get(it.value);
 		hole->place.arena = be32_get(it.key + 1);
-		hole->place.offset = be64_get(it.key + 5) + FRAME_SKIP;
+		hole->place.offset = be64_get(it.key + 5) + GC_TO_SEALED;
 		hole->place.len = hole->len - FRAME_OBJECT_HEAD;
 		num++;
 		r = db_iter_next(&it);
@@ -155,7 +154,7 @@ int gc_punch_step(struct engine *engine, struct gc *gc)
 	if (num == 0) {
 		bool may_compact = gc->phase == GC_PUNCH && gc->options.is_final;
 
-		gc->phase = may_compact ? GC_COMPACT : GC_DONE;
+		gc->phase = may_compact ? GC_BASE : GC_DONE;
 		gc->at_len = 0;
 	}
 	return 1;

@@ -16,6 +16,7 @@
 #ifndef BAZIL_STORED_GC_STATE_H
 #define BAZIL_STORED_GC_STATE_H
 
+#include "stored/base.h"
 #include "stored/engine_state.h"
 #include "stored/gc.h"
 #include "stored/gc_table.h"
@@ -23,6 +24,8 @@
 #define GC_STACK_MAX (1u << 20)
 #define GC_ROWS_MAX  1000 /* rows of a table in one step */
 #define GC_BLOCK     4096u
+/* From a frame to its object's sealed bytes. */
+#define GC_TO_SEALED (FRAME_HEAD_SIZE + FRAME_OBJECT_HEAD)
 
 /* Bytes in the whole blocks of [from, to). */
 static inline uint64_t gc_blocks(uint64_t from, uint64_t to)
@@ -41,6 +44,7 @@ enum gc_phase {
 	GC_VERDICT, /* looking at every object */
 	GC_TAGS,    /* of what was freed */
 	GC_PUNCH,
+	GC_BASE, /* writing a base, when it is time (stored/base.h) */
 	GC_COMPACT,
 	GC_PUNCH_MOVED, /* what compacting has freed and no gap covers */
 	GC_DONE,
@@ -51,13 +55,28 @@ struct gc_peer {
 	uint64_t passed; /* the oldest of its volumes */
 };
 
-/* Of a sealed arena. */
+/* One that was there when the collection began. */
 struct gc_arena {
 	uint32_t number;
 	uint64_t live; /* sealed bytes that stay */
+	/* Known behind GC_BASE, of one that is sealed. */
+	uint64_t extent; /* bytes of its frames; 0: not known, it is left */
+	uint64_t bytes;	 /* sealed bytes, dead ones too */
+	uint64_t loose;	 /* bytes of frames that are no objects and may go some day, */
+	uint64_t freed;	 /* and of them of FRAME_FREEDs */
+	uint8_t *far;	 /* a bit for each GC_BLOCK with sealed parts of records; NULL: in none */
+	size_t num_far;
+};
+
+/* A sealed arena, gone through in slices. */
+struct gc_walk {
+	bool is_open;
+	struct sealed_arena sealed;
+	struct sealed_walk walk;
 };
 
 struct compact;
+struct gc_base;
 
 struct gc {
 	struct gc_options options;
@@ -79,6 +98,11 @@ struct gc {
 	size_t num_peers;
 	struct gc_arena *arenas; /* ascending */
 	size_t num_arenas;
+	bool was_serving; /* a pull when it began, out of a snapshot with what has gone since */
+	struct gc_base *base;
+	struct base bases[BASE_KEPT]; /* those that there are, the newest first */
+	int num_bases;
+	struct place cut; /* changes before are in two bases that are whole; arena 0: none are */
 	struct compact *compact;
 	uint64_t now;
 };
@@ -118,11 +142,59 @@ int gc_punch_step(struct engine *engine, struct gc *gc);
 int gc_punch_range(
 	struct engine *engine, uint32_t arena, uint64_t from, uint64_t to, uint64_t *ret_bytes);
 
-/* ---- stored/gc_compact.c */
+/* ---- stored/gc_walk.c */
+/* NULL: it was not there when the collection began. */
+struct gc_arena *gc_arena(const struct gc *gc, uint32_t number);
 /* An object is there; or it goes after all. */
 void gc_count_live(struct gc *gc, struct place place, bool is_live);
+/* Opens what is not open. 1: open; 0: it is not sealed, or its footer is damaged: leave it. A walk
+ * is the only one at a time, and closed before anything else is done to the arena. */
+int gc_walk_open(struct engine *engine, struct gc_walk *w, uint32_t number, bool with_objects);
+void gc_walk_close(struct engine *engine, struct gc_walk *w);
+
+/* ---- stored/gc_far.c */
+/* The register has elements now, or had some since the collection began: the frames with their far
+ * parts stay. -ENOMEM. */
+int gc_far_note(struct gc *gc, const struct reg *reg);
+/* Whether there may be one in this payload. */
+bool gc_far_has(const struct gc *gc, struct place payload);
+
+/* ---- stored/gc_base.c */
+int gc_base_step(struct engine *engine, struct gc *gc);
+void gc_base_end(struct engine *engine, struct gc *gc);
+
+/* ---- stored/gc_freed.c */
+/*
+ * Which FRAME_FREEDs of an arena are still needed: as long as the frame of one of their objects is
+ * where it says, a rebuild would take the object for one that is there.
+ */
+struct gc_freed_frame {
+	uint64_t offset; /* of the payload */
+	bool is_needed;	 /* by another arena */
+	bool is_needed_here;
+};
+struct gc_freed {
+	struct gc_freed_frame *frames; /* ascending */
+	size_t num, cap;
+	struct gc_freed_name *names;
+	size_t num_names, cap_names, at;
+	bool is_full;
+	struct gc_walk walk;
+};
+void gc_freed_release(struct engine *engine, struct gc_freed *f);
+/* Adds one, ascending; one that was added is left out. With is_full it was not: the others are to
+ * be looked up, and it added again. */
+int gc_freed_add(struct engine *engine, struct gc_freed *f, struct place payload);
+/* Looks some of them up. 1: there is more; 0: the frames are known, and there is room again. */
+int gc_freed_step(struct engine *engine, struct gc *gc, struct gc_freed *f, uint32_t arena);
+/* NULL: it is none of those. */
+const struct gc_freed_frame *gc_freed_find(const struct gc_freed *f, uint64_t offset);
+
+/* ---- stored/gc_compact.c */
+/* Whether the disk has room for so many bytes more. */
+bool gc_has_room(struct engine *engine, uint64_t bytes);
 int gc_compact_step(struct engine *engine, struct gc *gc);
-void gc_compact_end(struct gc *gc);
+void gc_compact_end(struct engine *engine, struct gc *gc);
 
 /* ---- stored/gc_peers.c */
 int gc_peers_load(struct engine *engine, struct gc *gc);

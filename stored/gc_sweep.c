@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FRAME_SKIP (FRAME_HEAD_SIZE + FRAME_OBJECT_HEAD) /* from a frame to its sealed bytes */
-#define SECOND_NS  UINT64_C(1000000000)
+#define SECOND_NS UINT64_C(1000000000)
 
 static void count(struct gc_count *count, uint64_t bytes)
 {
@@ -161,7 +160,7 @@ static int free_all(struct engine *engine, struct gc *gc, const struct dead *dea
 		struct place place = dead[i].place;
 
 		freed[i].arena = place.arena;
-		freed[i].offset = place.offset - FRAME_SKIP;
+		freed[i].offset = place.offset - GC_TO_SEALED;
 		freed[i].len = place.len + FRAME_OBJECT_HEAD;
 		memcpy(freed[i].id, dead[i].id, 32);
 		gc_table_doom(&gc->table, dead[i].id);
@@ -227,7 +226,7 @@ int gc_verdict_step(struct engine *engine, struct gc *gc)
 	if (r < 0)
 		return r;
 	if (end) {
-		gc->phase = gc->options.is_dry ? GC_COMPACT : GC_TAGS;
+		gc->phase = gc->options.is_dry ? GC_BASE : GC_TAGS;
 		gc->at_len = 0;
 	}
 	return 1;

@@ -1,5 +1,6 @@
 #include "stored/recover.h"
 
+#include "stored/base.h"
 #include "stored/broken.h"
 #include "stored/change.h"
 #include "stored/gc_state.h"
@@ -144,14 +145,23 @@ static void tell_progress(struct engine *engine, struct place at)
 	engine->options.progress(engine->options.progress_arg, done, arenas_size(a));
 }
 
-static int replay_frame(void *arg, const struct frame_view *frame)
+/* An index that ends before changes that may be gone is a copy from some time ago, put back. */
+static int replay_base(struct engine *engine, const struct frame_view *frame)
 {
-	struct engine *engine = arg;
-	struct place next = frame->place;
+	int r = base_note(engine, frame->place, frame->payload);
+
+	if (r < 0)
+		return r == -EBADMSG ? 0 : r;
+	return engine->replay_start.arena != 0 &&
+			       arenas_is_before(engine->replay_start, base_cut(frame->payload))
+		       ? -EUCLEAN
+		       : 0;
+}
+
+static int replay_by_type(struct engine *engine, const struct frame_view *frame)
+{
 	int r = 0;
 
-	if (engine->options.progress && engine->num_replayed++ % PROGRESS_EVERY == 0)
-		tell_progress(engine, frame->place);
 	switch (frame->type) {
 	case FRAME_OBJECT:
 		engine->ops++;
@@ -168,7 +178,10 @@ static int replay_frame(void *arg, const struct frame_view *frame)
 		break;
 	case FRAME_END:
 	case FRAME_GAP:
+	case FRAME_ROWS:
 		break;
+	case FRAME_BASE:
+		return replay_base(engine, frame);
 	case FRAME_PULL_CHANGES:
 		if (BROKEN(BROKEN_HALF_PULL))
 			return replay_changes(engine, frame);
@@ -183,10 +196,40 @@ static int replay_frame(void *arg, const struct frame_view *frame)
 		r = replay_changes(engine, frame);
 		break;
 	}
+	return r;
+}
+
+static int replay_frame(void *arg, const struct frame_view *frame)
+{
+	struct engine *engine = arg;
+	struct place next = frame->place;
+	int r = 0;
+
+	if (engine->options.progress && engine->num_replayed++ % PROGRESS_EVERY == 0)
+		tell_progress(engine, frame->place);
+	/* The base has them, and of some the rest is gone. */
+	if (!frame_is_change(frame->type) || !arenas_is_before(frame->place, engine->from))
+		r = replay_by_type(engine, frame);
 	if (r < 0 || engine->ops < COMMIT_EVERY || engine->parts.num > 0)
 		return r;
 	next.offset += frame_size(next.len) - FRAME_HEAD_SIZE;
 	return replay_commit(engine, next);
+}
+
+static int load_from(struct engine *engine)
+{
+	const uint8_t *row;
+	size_t len;
+	int r;
+
+	engine->from = (struct place){ 0 };
+	r = db_get(txn(engine), DB_META, "from", 4, &row, &len);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (len != 12)
+		return -EUCLEAN;
+	engine->from = (struct place){ .arena = le32_get(row), .offset = le64_get(row + 4) };
+	return 0;
 }
 
 static int load_meta(struct engine *engine)
@@ -195,7 +238,7 @@ static int load_meta(struct engine *engine)
 	size_t len;
 	int r;
 
-	engine->committed = (struct place){ 0 };
+	engine->committed = engine->from = (struct place){ 0 };
 	engine->object_bytes = engine->lost_at = 0;
 	r = db_get(txn(engine), DB_META, "checkpoint", 10, &row, &len);
 	if (r == -ENOENT)
@@ -219,7 +262,7 @@ static int load_meta(struct engine *engine)
 	r = db_get(txn(engine), DB_META, "lost", 4, &row, &len);
 	if (r == 0 && len == 8)
 		engine->lost_at = le64_get(row);
-	return r == -ENOENT ? 0 : r;
+	return r < 0 && r != -ENOENT ? r : load_from(engine);
 }
 
 /* The arenas end before what the index covers: they were replaced, or lost something durable. */
@@ -234,6 +277,26 @@ static bool is_ahead(const struct engine *engine)
 		if (a->list[i].number == engine->committed.arena)
 			return engine->committed.offset > a->list[i].size;
 	return true;
+}
+
+/* An index with nothing in it takes the rows of a base, and is one that has replayed nothing yet:
+ * from there on it can be interrupted as any other. */
+static int begin_with_base(struct engine *engine)
+{
+	struct place start = { .offset = FRAME_SUPER_SIZE };
+	int r = 0;
+
+	engine->replay_start = arenas_is_before(engine->committed, engine->from)
+				       ? engine->from
+				       : engine->committed;
+	if (engine->committed.arena == 0)
+		r = base_load(engine);
+	if (r == 0)
+		r = volumes_load(engine);
+	if (r < 0 || engine->committed.arena != 0 || engine->from.arena == 0)
+		return r;
+	start.arena = engine->arenas.list[0].number;
+	return replay_commit(engine, start);
 }
 
 static int replay_once(struct engine *engine)
@@ -253,7 +316,7 @@ static int replay_once(struct engine *engine)
 	if (r == 0 && is_ahead(engine))
 		r = -EUCLEAN;
 	if (r == 0)
-		r = volumes_load(engine);
+		r = begin_with_base(engine);
 	if (r < 0)
 		return r;
 	engine->is_replaying = true;

@@ -8,6 +8,7 @@
  * - meta: "checkpoint" -> u32 version | u32 arena | u64 offset | u64 sequence
  * - meta: "lost" -> u64 ns since 1970: when a replay last stepped over damage, so that changes or
  *   objects may be missing here; not in the log, but a rebuild meets the damage again
+ * - meta: "bases", "from" -> stored/base.h
  * - meta: "vol" vol -> volume state (stored/volume.c)
  * - meta: "objects" -> u64 bytes of all objects
  * - settings: u8 kind ... -> stored/settings.h
@@ -39,7 +40,8 @@
 #include "cas/bytes.h"
 #include "tree/record.h"
 
-/* Of these rows. An index with other ones is made anew from the arenas. */
+/* Of these rows. An index with other ones is made anew from the arenas, whose bases may have older
+ * ones (stored/base.h). */
 #define ROWS_VERSION 2
 
 #define ROWS_ASIDE    0x80000000u

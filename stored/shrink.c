@@ -23,8 +23,8 @@ struct shrink {
 	bool is_copying, has_thread, has_copy;
 	atomic_bool is_done;
 	int result;
-	uint64_t looked_at; /* ns */
-	uint64_t noted;	    /* engine->noted_applied when the copy was begun */
+	uint64_t looked_at;   /* ns */
+	uint64_t noted, gone; /* noted_applied and num_gone of the engine when the copy was begun */
 };
 
 static void *copy(void *arg)
@@ -58,6 +58,7 @@ static void begin(struct engine *engine, struct shrink *s)
 		return;
 	s->db = engine->db;
 	s->noted = engine->noted_applied;
+	s->gone = engine->num_gone;
 	s->is_copying = true;
 	atomic_store(&s->is_done, false);
 	if (engine->options.threads) {
@@ -139,8 +140,9 @@ int shrink_run(struct engine *engine)
 		return -EIO;
 	if (s && s->is_copying && atomic_load(&s->is_done))
 		copied(engine, s);
-	/* Notes of damage are not in the log: the copy would have the damaged objects again. */
-	if (s && s->has_copy && s->noted != engine->num_noted)
+	/* Notes of damage are not in the log: the copy would have the damaged objects again. And it
+	 * must find all of the log behind it. */
+	if (s && s->has_copy && (s->noted != engine->num_noted || s->gone != engine->num_gone))
 		drop_copy(engine, s);
 	if (s && s->has_copy && is_quiet(engine))
 		return put_in_place(engine, s);

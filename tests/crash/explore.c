@@ -214,6 +214,8 @@ void explore(struct explore *x)
 	world_new(&c.world, x->seed, x->num, x->lie);
 	x->compacted = c.world.compacted;
 	x->moved = c.world.moved;
+	x->removed = c.world.removed;
+	x->based = c.world.based;
 	c.options = c.world.options;
 	sim_must(sim_new(&c.disk, x->seed + 1) == 0);
 	trap_signals(on_signal);

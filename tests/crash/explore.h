@@ -25,6 +25,7 @@ struct explore {
 	/* Results. */
 	uint64_t states, recrashes, violations, freed;
 	uint64_t compacted, moved; /* arenas, and objects out of them */
+	uint64_t removed, based;   /* arenas; bytes of bases */
 	char first[300];	   /* violation */
 };
 

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 struct total {
-	uint64_t states, recrashes, violations, workloads, freed, compacted, moved;
+	uint64_t states, recrashes, violations, workloads, freed, compacted, moved, removed, based;
 };
 
 static double seconds(void)
@@ -44,6 +44,8 @@ static void work(
 		total->freed += x.freed;
 		total->compacted += x.compacted;
 		total->moved += x.moved;
+		total->removed += x.removed;
+		total->based += x.based;
 		total->workloads++;
 		x.seed += jobs;
 		fflush(stdout);
@@ -124,6 +126,8 @@ int main(int argc, char **argv)
 		all.workloads += totals[i].workloads;
 		all.compacted += totals[i].compacted;
 		all.moved += totals[i].moved;
+		all.removed += totals[i].removed;
+		all.based += totals[i].based;
 	}
 	took = seconds() - start;
 	printf("%llu crash states of %llu workloads, %llu crashes in recovery, %llu objects "
@@ -134,12 +138,15 @@ int main(int argc, char **argv)
 	/* A long run in which nothing was ever collected looked at nothing of that. */
 	if (all.workloads >= 20 && all.freed == 0)
 		printf("no collection freed anything\n");
-	printf("%llu arenas compacted, %llu objects moved\n", (unsigned long long)all.compacted,
-		(unsigned long long)all.moved);
+	printf("%llu arenas compacted, %llu objects moved, %llu arenas removed, %llu bytes of "
+	       "bases\n",
+		(unsigned long long)all.compacted, (unsigned long long)all.moved,
+		(unsigned long long)all.removed, (unsigned long long)all.based);
 	/* Else nothing was learnt about it. */
 	if (all.workloads >= 20 && all.freed == 0)
 		has_failed = true;
-	if (all.workloads >= 60 && (all.compacted == 0 || all.moved == 0))
+	if (all.workloads >= 60 &&
+		(all.compacted == 0 || all.moved == 0 || all.removed == 0 || all.based == 0))
 		has_failed = true;
 	return has_failed || all.violations > 0;
 }

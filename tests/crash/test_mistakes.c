@@ -39,6 +39,9 @@ static const char *const names[BROKEN_COUNT] = {
 	[BROKEN_HORIZON] = "deletions are forgotten without a word",
 	[BROKEN_TWO_COMMITS] = "a checkpoint before its rows",
 	[BROKEN_PUNCH_FIRST] = "holes before what says so is durable",
+	[BROKEN_BASE_FIRST] = "changes go before their base is durable",
+	[BROKEN_BASE_HALF] = "a base that is not complete is believed",
+	[BROKEN_BASE_CUT] = "changes go that no base has",
 };
 
 static const char *const lies[SIM_LIES] = {

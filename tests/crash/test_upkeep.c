@@ -42,6 +42,8 @@ static void rig_on(struct rig *rig, struct simdisk *disk)
 		.map_size = 16 << 20,
 		.reserve_size = 8192,
 		.shrink_size = 4096,
+		.base_size = 1,
+		.base_percent = 1,
 		.create = true,
 	};
 	rig->dir_fd = disk->dir_fd;

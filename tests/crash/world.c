@@ -525,6 +525,20 @@ static void litter(struct work *w)
 	note(w, begun);
 }
 
+/* Changes of one file, so many that there are blocks of them. */
+static void wear(struct work *w)
+{
+	size_t begun;
+
+	if (w->num_files == 0)
+		return;
+	for (uint64_t i = 10 + any(w, 30); i > 0; i--) {
+		begun = w->world->disk.log.num;
+		op_write(w, any(w, w->num_files));
+		note(w, begun);
+	}
+}
+
 static void op_gc(struct work *w)
 {
 	struct gc_options options = { .is_final = true, .is_single = any(w, 2) };
@@ -533,13 +547,16 @@ static void op_gc(struct work *w)
 
 	if (any(w, 3) > 0)
 		litter(w);
-
+	if (any(w, 2))
+		wear(w);
 	options.roll = any(w, 2);
 	if (any(w, 3) > 0) {
 		cut_history(w);
 		options.roll = options.is_single = true;
 	}
 	options.rows = (uint32_t)(5 + any(w, 100));
+	/* With a base more, or by those that there are. */
+	w->rig.engine->options.base_percent = any(w, 3) ? 1 : UINT32_MAX;
 	sim_must(gc_begin(w->rig.engine, &options) == 0);
 	w->world->is_collecting = true;
 	do {
@@ -552,6 +569,8 @@ static void op_gc(struct work *w)
 	w->world->freed += gc_report(w->rig.engine)->freed.objects;
 	w->world->compacted += gc_report(w->rig.engine)->compacted;
 	w->world->moved += gc_report(w->rig.engine)->moved.objects;
+	w->world->removed += gc_report(w->rig.engine)->removed;
+	w->world->based += gc_report(w->rig.engine)->written;
 	gc_end(w->rig.engine);
 }
 
@@ -632,7 +651,8 @@ static bool operate(struct work *w, unsigned what)
 	case 21:
 		return op_snapshot(w);
 	case 22:
-		op_gc(w);
+		for (uint64_t n = 1 + any(w, 3); n > 0; n--)
+			op_gc(w);
 		return false;
 	case 23:
 		op_pull(w);
@@ -666,6 +686,8 @@ void world_new(struct world *world, uint64_t seed, unsigned num, enum sim_lie li
 		.open_arenas = seed % 3 ? 0 : 2,
 		.part_size = any(&w, 2) ? 0 : 80,
 		.checkpoint_ops = 5 + any(&w, 40),
+		.base_size = 1,
+		.base_percent = 1,
 	};
 	w.rig.options = world->options;
 	world->disk.lie = lie;

@@ -38,6 +38,7 @@ struct world {
 	bool is_collecting;
 	uint64_t freed;		   /* objects that collections gave up */
 	uint64_t compacted, moved; /* arenas, and objects out of them */
+	uint64_t removed, based;   /* arenas; bytes of bases */
 };
 
 /* num: operations. pulls: a second store is pulled from and served to. */

@@ -864,7 +864,7 @@ static void open_archive(const char *archive, uint64_t sum)
 		fd = open(path, O_RDONLY);
 		assert_true(read(fd, text, sizeof(text) - 1) > 0);
 		close(fd);
-		assert_non_null(strstr((char *)text, "version 3\n"));
+		assert_non_null(strstr((char *)text, "version 4\n"));
 		if (round == 1)
 			store_seal(&rig);
 		rig_close(&rig);
