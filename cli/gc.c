@@ -34,7 +34,8 @@ static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 	for (size_t i = 0; i < reply->num_holders; i++)
 		json_array_append_new(holders, cli_json_text(reply->holders[i].name));
 	return cli_print_json(json_pack(
-		"{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:I,s:o,s:o}",
+		"{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,"
+		"s:o,s:o}",
 		"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
 		count_json(reply->objects, reply->bytes), "live",
 		count_json(reply->live_objects, reply->live_bytes), "history",
@@ -45,8 +46,10 @@ static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 		count_json(reply->tail_objects, reply->tail_bytes), "old",
 		count_json(reply->old_objects, reply->old_bytes), "punched_bytes",
 		(json_int_t)reply->punched, "unpunched_bytes", (json_int_t)reply->unpunched,
-		"compacted_arenas", (json_int_t)reply->compacted, "regained_bytes",
-		(json_int_t)reply->regained, "moved",
+		"compacted_arenas", (json_int_t)reply->compacted, "removed_arenas",
+		(json_int_t)reply->removed, "regained_bytes", (json_int_t)reply->regained,
+		"changes_bytes", (json_int_t)reply->changes, "bases_bytes",
+		(json_int_t)reply->bases, "base_written_bytes", (json_int_t)reply->written, "moved",
 		count_json(reply->moved_objects, reply->moved_bytes), "grace_until",
 		(json_int_t)reply->grace_until, "peers_waited_for", holders, "lost_until",
 		lost_json(reply->lost_until)));
@@ -69,6 +72,18 @@ static void print_lost(uint64_t until)
 		printf("%s: nothing is freed while an arena is set aside (arena.*.bad).\n", what);
 	else if (until > 0)
 		printf("%s: nothing is freed before %s.\n", what, cli_time(until));
+}
+
+/* What is neither an object nor needed for long. */
+static void print_log(const struct ctl_gc_reply *reply)
+{
+	if (reply->changes > 0 || reply->bases > 0)
+		printf("log      %10s of changes, %s of the index as it was, for which older "
+		       "changes "
+		       "go\n",
+			cli_size(reply->changes), cli_size(reply->bases));
+	if (reply->written > 0)
+		printf("%s of the index were written into the log\n", cli_size(reply->written));
 }
 
 static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
@@ -98,10 +113,11 @@ static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
 	if (!cli->dry_run && reply->punched > 0)
 		printf("%s were given back to the disk\n", cli_size(reply->punched));
 	print_lost(reply->lost_until);
-	if (reply->compacted > 0) {
-		printf("%s %s given back by compacting %" PRIu64 " arenas",
+	print_log(reply);
+	if (reply->compacted > 0 || reply->removed > 0) {
+		printf("%s %s given back by compacting %" PRIu64 " arenas and removing %" PRIu64,
 			cli_size(reply->regained), cli->dry_run ? "more would be" : "more were",
-			reply->compacted);
+			reply->compacted, reply->removed);
 		printf(", %s copied for it\n", cli_size(reply->moved_bytes));
 	}
 }

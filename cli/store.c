@@ -63,7 +63,8 @@ static int status_json(const struct ctl_store_status_reply *s)
 		(json_int_t)s->objects, "live_bytes", (json_int_t)s->live, "dead_bytes",
 		(json_int_t)s->dead, "index_bytes", (json_int_t)s->index_bytes, "index_free_bytes",
 		(json_int_t)s->index_free, "index_rebuilt", s->rebuilt);
-	json_t *more = json_pack("{s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}",
+	json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}",
+		"changes_bytes", (json_int_t)s->changes, "bases_bytes", (json_int_t)s->bases,
 		"reserve_bytes", (json_int_t)s->reserve, "available_bytes",
 		(json_int_t)s->available, "scrub_running", s->scrub_running, "scrub_finished",
 		(json_int_t)s->scrubbed, "gc_finished", (json_int_t)s->collected, "gc_noted",
@@ -113,6 +114,8 @@ static int status_text(const struct ctl_store_status_reply *s)
 		cli_size(s->dead));
 	printf("arenas: %" PRIu32 ", %" PRIu32 " of them sealed, %s, %s on the disk\n",
 		s->num_all_arenas, s->sealed, cli_size(s->arena_bytes), cli_size(s->disk_bytes));
+	printf("log: %s of changes, %s of the index as it was\n", cli_size(s->changes),
+		cli_size(s->bases));
 	printf("index: %s, %s of it free%s\n", cli_size(s->index_bytes), cli_size(s->index_free),
 		s->rebuilt ? ", made anew when the store was opened" : "");
 	printf("disk: %s free, %s in reserve for deleting\n", cli_size(s->available),

@@ -85,11 +85,36 @@ static void subtract(struct census *census)
 	}
 }
 
+/* Of one arena. What has gone since, or cannot be read, is not counted. */
+static int count_footer(struct engine *engine, struct census *census)
+{
+	uint32_t number = census->arenas[census->footers++].number;
+	struct sealed_arena sealed;
+	struct sealed_entry entry;
+	struct sealed_walk walk;
+	int r;
+
+	if (arenas_open_sealed(&engine->arenas, number, &sealed) < 0)
+		return 1;
+	r = sealed_walk_begin(&walk, &sealed, false);
+	while (r == 0 && sealed_walk_next(&walk, &entry) == 1) {
+		if (frame_is_change(entry.type))
+			census->changes += frame_size(entry.object.place.len);
+		else if (entry.type == FRAME_ROWS || entry.type == FRAME_BASE)
+			census->bases += frame_size(entry.object.place.len);
+	}
+	sealed_walk_end(&walk);
+	sealed_arena_close(&sealed);
+	return r < 0 ? r : 1;
+}
+
 int census_step(struct engine *engine, struct census *census, unsigned max)
 {
 	struct db_iter it;
 	int r;
 
+	if (census->footers < census->num)
+		return count_footer(engine, census);
 	r = db_iter_first(&it, txn(engine), DB_OBJECTS, NULL, 0, census->next, 32);
 	while (r > 0 && max-- > 0) {
 		count_object(census, &it);

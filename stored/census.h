@@ -1,6 +1,7 @@
 /*
- * What lies in the arenas, counted for people: a walk over the rows of all objects, in slices, with
- * anything else of the engine in between; what changes meanwhile is counted as it was or as it is.
+ * What lies in the arenas, counted for people: a walk over the footers, then over the rows of all
+ * objects, in slices, with anything else of the engine in between; what changes meanwhile is
+ * counted as it was or as it is.
  *
  * Calling order: census_begin; census_step until it returns 0; census_release, after an error too.
  */
@@ -22,11 +23,14 @@ struct census_arena {
 struct census {
 	struct census_arena *arenas; /* ascending numbers */
 	size_t num;
+	size_t footers;	  /* of so many arenas were looked at */
 	uint8_t next[32]; /* the id to go on with */
+	/* Bytes of the log, in sealed arenas: frames of changes, of bases (stored/base.h). */
+	uint64_t changes, bases;
 };
 
 int census_begin(struct engine *engine, struct census *ret);
-/* Counts up to max objects. 1: there is more; 0: complete. */
+/* Counts up to max objects, or looks at a footer. 1: there is more; 0: complete. */
 int census_step(struct engine *engine, struct census *census, unsigned max);
 void census_release(struct census *census);
 

@@ -45,6 +45,10 @@ static void answer(struct collect *c, const struct gc_report *report)
 		.punched = report->punched,
 		.unpunched = report->unpunched,
 		.compacted = report->compacted,
+		.removed = report->removed,
+		.changes = report->changes,
+		.bases = report->bases,
+		.written = report->written,
 		.moved_objects = report->moved.objects,
 		.moved_bytes = report->moved.bytes,
 		.regained = report->regained,
@@ -113,7 +117,7 @@ static void ended(struct collect *c, int err)
 		}
 		if (c->call)
 			answer(c, report);
-		else if (report->freed.objects > 0 || report->compacted > 0)
+		else if (report->freed.objects > 0 || report->compacted > 0 || report->removed > 0)
 			log_info("stored: %" PRIu64 " objects were garbage: %" PRIu64
 				 " bytes given back",
 				report->freed.objects, report->punched + report->regained);

@@ -104,6 +104,8 @@ static void answer(struct query *q)
 	struct ctl_store_status_reply reply = { .arenas = arenas, .ranges = ranges };
 
 	fill_arenas(&q->census, &reply);
+	reply.changes = q->census.changes;
+	reply.bases = q->census.bases;
 	fill_ranges(q->stored->engine, &reply);
 	fill_engine(q->stored->engine, &reply);
 	ctl_store_status_reply(q->call, &reply);

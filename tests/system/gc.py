@@ -149,6 +149,44 @@ def test_small(node, rng, num):
     node.sh("rm -r mnt/small")
 
 
+RENAME = """
+import os, sys
+for i in range(int(sys.argv[2])):
+    os.rename(sys.argv[1], sys.argv[1] + "2")
+    os.rename(sys.argv[1] + "2", sys.argv[1])
+"""
+
+
+def log(node):
+    """Bytes of the log in sealed arenas: of changes, and of bases."""
+    status = json.loads(node.bazil("store", "status", "-json"))
+    return status["changes_bytes"], status["bases_bytes"]
+
+
+def test_log(node, num):
+    """A file that is renamed again and again: all that the changes come to is its name."""
+    node.sh("echo hello >mnt/renamed")
+    before, (had, _) = disk(node), log(node)
+    node.command(["python3", "-c", RENAME, "mnt/renamed", str(num)], timeout=900)
+    node.sh("sync -f mnt")
+    forget_history(node)
+    full = disk(node)
+    # What is in history is in a base too: it goes first, some of it a second.
+    harness.wait_for(lambda: gc(node, "-now")["changes_bytes"] <= had, "the changes to go", 300)
+    after, (left, bases) = disk(node), log(node)
+    say(f"{num} renames: {before} MB before, {full} MB with them, {after} MB after; changes {had} -> {left}, bases {bases}")
+    check(bases > 0, f"there is no base: {had} {left} {bases}")
+    check(after < full, "the room did not come back")
+    tree = node.sh("cd mnt && ls -lR --time-style=full-iso | sha256sum", timeout=300)
+    node.bazil("store", "rebuild-index", "-force", timeout=300)
+    check(node.sh("cd mnt && ls -lR --time-style=full-iso | sha256sum", timeout=300) == tree, "a rebuild gives another tree")
+    check(node.sh("cat mnt/renamed") == "hello\n", "the file changed")
+    # The kernel has it all: the index alone answers now.
+    node.bazil("volume", "unmount", "v")
+    node.bazil("volume", "mount", "v", "mnt")
+    check(node.sh("cd mnt && ls -lR --time-style=full-iso | sha256sum", timeout=300) == tree, "the tree is another one")
+
+
 def test_beside_writers(node, rng, megabytes):
     """Copies come and go, some with contents that have just died, while garbage is collected without a grace time and stored is
     killed now and then."""
@@ -211,6 +249,7 @@ def test(bench):
     forget_history(node)
     test_room(node, megabytes)
     test_small(node, rng, int(os.environ.get("BAZIL_FILES", "20000")))
+    test_log(node, int(os.environ.get("BAZIL_RENAMES", "100000")))
     last = test_beside_writers(node, rng, megabytes)
     node.bazil("volume", "unmount", "v")
     node.stop()
