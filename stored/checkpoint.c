@@ -67,7 +67,7 @@ static int commit_now(struct engine *engine)
 	position = arenas_position(&engine->arenas);
 	r = save_meta(engine, position);
 	if (r == 0)
-		r = failed_note_commit(engine->io, engine->options.dir_fd, db_commit(engine->db));
+		r = recover_commit(engine);
 	if (r < 0)
 		return r;
 	covers(engine, position);

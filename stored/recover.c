@@ -87,6 +87,11 @@ static int replay_pull(struct engine *engine, const struct frame_view *commit)
 	return r < 0 ? r : replay_changes(engine, commit);
 }
 
+int recover_commit(struct engine *engine)
+{
+	return failed_note_commit(engine->io, engine->options.dir_fd, db_commit(engine->db));
+}
+
 static int save_lost(struct engine *engine)
 {
 	uint8_t row[8];
@@ -121,7 +126,7 @@ static int replay_commit(struct engine *engine, struct place next)
 	if (r == 0)
 		r = db_put(txn(engine), DB_META, "checkpoint", 10, row, sizeof(row));
 	if (r == 0)
-		r = failed_note_commit(engine->io, engine->options.dir_fd, db_commit(engine->db));
+		r = recover_commit(engine);
 	if (r == 0)
 		r = db_begin(engine->db);
 	if (r == 0) {

@@ -15,6 +15,9 @@ void recover_done(struct engine *engine);
 /* A replay met damage, so that changes or objects may be missing from here on: counted, and told to
  * the collector (stored/gc.h). */
 void recover_note_lost(struct engine *engine);
+/* Commits what a replay has changed; a failure that may have left less on the disk than there seems
+ * to be is noted for the next opening (stored/failed.h). */
+int recover_commit(struct engine *engine);
 /* Forgets what is not committed and applies the log behind the last commit again. */
 int recover_replay(struct engine *engine);
 /* Closes the index, opens what is at its name now, and applies the log behind its last commit; the
