@@ -145,6 +145,8 @@ static void forget(struct live *l)
 		do
 			assert_int_equal(prune_tick(l->rig.engine, &more), 0);
 		while (more);
+		/* As between two passes of a server: what is deleted is gone from the index. */
+		assert_int_equal(engine_checkpoint(l->rig.engine), 0);
 	}
 }
 
@@ -518,10 +520,10 @@ static void base__pulls_survive(void **state)
 	assert_int_equal(gc_begin(l.rig.engine, &options), 0);
 	assert_int_equal(engine_pull_begin(l.rig.engine, l.rig.vol, &pull, known, &len), 0);
 	for (int i = 0; i < 1000; i++)
-		assert_int_equal(gc_step(l.rig.engine), 1);
+		assert_true(gc_step(l.rig.engine) > 0);
 	assert_int_equal(gc_report(l.rig.engine)->written, 0);
 	engine_pull_abort(l.rig.engine, pull);
-	while (gc_step(l.rig.engine) == 1)
+	while (gc_step(l.rig.engine) > 0)
 		;
 	assert_true(gc_report(l.rig.engine)->written > 0);
 	gc_end(l.rig.engine);
