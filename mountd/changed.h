@@ -18,7 +18,7 @@ struct changed;
 struct inode;
 struct mountd;
 
-/* Starts the thread: before the sandbox. It ends with the process. */
+/* Starts the thread, inside the sandbox. It ends with the process. */
 int changed_new(struct changed **ret, struct mountd *m);
 
 /*

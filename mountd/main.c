@@ -35,6 +35,13 @@ static int prepare(void *self, struct worker *worker)
 	return r < 0 ? log_error_errno(r, "mountd: starting") : 0;
 }
 
+static int entered(void *self, struct worker *worker)
+{
+	int r = mountd_entered(self);
+
+	return r < 0 ? log_error_errno(r, "mountd: starting") : 0;
+}
+
 static int take_ring(struct mountd *m, const struct work_edge *req)
 {
 	if (m->ring != NULL && m->incarnation == req->incarnation)
@@ -137,6 +144,7 @@ int main(void)
 	static const struct worker_role role = { .name = "mountd", .profile = SANDBOX_MOUNTD };
 	static const struct worker_ops ops = {
 		.prepare = prepare,
+		.entered = entered,
 		.edge = edge,
 		.mount = mount,
 		.status = status,

@@ -52,8 +52,13 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 		r = stream_new(&m->stream, m);
 	if (r == 0)
 		r = group_new(&m->group, m);
-	if (r == 0)
-		r = sealers_new(&m->sealers, m->suite, stream_signal, m->stream);
+	return r;
+}
+
+int mountd_entered(struct mountd *m)
+{
+	int r = sealers_new(&m->sealers, m->suite, stream_signal, m->stream);
+
 	if (r == 0)
 		r = ahead_new(&m->ahead, m->sealers);
 	if (r == 0)

@@ -100,8 +100,9 @@ struct mountd {
 		bytes_written;
 };
 
-/* Everything that opens files, makes threads or loads libraries: before the sandbox. m is zeroed.
- */
+/* Everything that opens files or loads libraries: before the sandbox. m is zeroed. */
 int mountd_prepare(struct mountd *m, struct ev_loop *loop);
+/* The threads: inside of it. */
+int mountd_entered(struct mountd *m);
 
 #endif

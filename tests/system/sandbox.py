@@ -74,6 +74,16 @@ def read(path):
         return f.read()
 
 
+def threads_from_outside(pid, role):
+    """Capabilities and filters belong to a thread."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        status = dict(line.split(":\t", 1) for line in read(f"/proc/{pid}/task/{task}/status").splitlines() if ":\t" in line)
+        check(status["Seccomp"] == "2", f"{role}: a thread: Seccomp {status['Seccomp']}")
+        check(status["NoNewPrivs"] == "1", f"{role}: a thread: NoNewPrivs {status['NoNewPrivs']}")
+        for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            check(int(status[cap], 16) == 0, f"{role}: a thread: {cap} {status[cap]}")
+
+
 def from_outside(node, worker):
     """What proc(5) says of a running worker."""
     pid, role = worker["pid"], worker["role"]
@@ -83,10 +93,7 @@ def from_outside(node, worker):
         return
     missing = [m for m in worker["missing"].split("; ") if m and not lacks_landlock(m)]
     check(not missing, f"{role}: missing: {worker['missing']}")
-    check(status["Seccomp"] == "2", f"{role}: Seccomp {status['Seccomp']}")
-    check(status["NoNewPrivs"] == "1", f"{role}: NoNewPrivs {status['NoNewPrivs']}")
-    for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        check(int(status[cap], 16) == 0, f"{role}: {cap} {status[cap]}")
+    threads_from_outside(pid, role)
     check(len(status["NSpid"].split()) >= 2, f"{role}: no pid namespace")
     r = node.command(["cat", f"/proc/{pid}/mem"])
     if node.user.uid:

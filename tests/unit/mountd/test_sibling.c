@@ -66,12 +66,13 @@ static int make_memory(struct mountd *m, struct ipc_ring **ret_consumer)
 
 static int setup(void **state)
 {
-	/* Kept to the end, as the threads are that mountd_prepare makes. */
+	/* Kept to the end, as the threads of mountd are. */
 	static struct fixture fixtures[3];
 	static size_t num;
 	struct fixture *f = &fixtures[num++];
 
 	assert_int_equal(mountd_prepare(&f->m, ev_loop_new(EVFLAG_AUTO)), 0);
+	assert_int_equal(mountd_entered(&f->m), 0);
 	assert_int_equal(make_memory(&f->m, &f->consumer), 0);
 	f->m.view = 2;
 	f->m.session.unique = REQUEST;
