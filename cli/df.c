@@ -65,11 +65,12 @@ static void look(struct line *line)
 static int show_all(struct cli *cli, const struct ctl_status_reply *status,
 	const struct ctl_volume_list_reply *volumes)
 {
-	json_t *list = json_array();
 	struct statvfs disk = { 0 };
+	json_t *list;
 
 	if (statvfs(cli->data_dir, &disk) < 0)
 		return cli_error("df: %s: %m", cli->data_dir);
+	list = json_array();
 	if (!cli->json)
 		printf("%-20s %16s %16s %16s %16s  %s\n", "volume", "files", "all of the store",
 			"disk", "available", "mounted on");

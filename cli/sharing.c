@@ -39,7 +39,7 @@ int cli_sharing_add(struct cli *cli)
 int cli_sharing_list(struct cli *cli)
 {
 	struct ctl_sharing_list_reply reply;
-	json_t *keys = json_array();
+	json_t *keys;
 	int r = cli_connect(cli, CTL_SHARING_LIST);
 
 	if (r != CLI_OK)
@@ -48,6 +48,7 @@ int cli_sharing_list(struct cli *cli)
 		cli->chan, &(struct ctl_sharing_list){ 0 }, CLI_TIMEOUT_MS, &reply);
 	if (r < 0)
 		return cli_request_error("sharing list", r, ipc_chan_error(cli->chan));
+	keys = json_array();
 	for (size_t i = 0; i < reply.num_keys; i++) {
 		char hex[17];
 

@@ -84,8 +84,8 @@ static uint64_t mtime_ns(const struct stat *st)
 int cli_snapshot_list(struct cli *cli)
 {
 	char path[PATH_MAX], *root;
-	json_t *list = json_array();
 	struct dirent *entry;
+	json_t *list;
 	struct stat st;
 	DIR *dir;
 	int r = past_find_mount(cli, "snapshot list", cli->argv[0], &root);
@@ -97,6 +97,7 @@ int cli_snapshot_list(struct cli *cli)
 	dir = opendir(path);
 	if (!dir)
 		return cli_error("snapshot list: %s: %s", path, strerror(errno));
+	list = json_array();
 	while ((errno = 0, entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
 			fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)

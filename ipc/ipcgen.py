@@ -440,6 +440,11 @@ def nested(s):
     return found
 
 
+def points(m):
+    """Whether its struct may point into the memory of a received message: else it needs none, and no release."""
+    return any(f.kind in ("text", "bytes", "list", "struct") for f in m.fields)
+
+
 def c_codec(m):
     n = m.name
     fds = [f.name for f in m.fields if f.kind == "fd"]
@@ -447,7 +452,8 @@ def c_codec(m):
            f"\tput_{n}(w, m);", "\treturn w->err;", "}", "",
            f"int {n}_decode(struct ipc_reader *r, struct {n} *m)", "{", "\tint e;", "",
            "\tmemset(m, 0, sizeof(*m));", f"\tget_{n}(r, m);",
-           "\tm->ipc_storage = r->mem;", "\tr->mem = NULL;", "\te = ipc_reader_end(r);",
+           "\tm->ipc_storage = r->mem;" if points(m) else "\tipc_mem_free(r->mem);",
+           "\tr->mem = NULL;", "\te = ipc_reader_end(r);",
            "\tif (e < 0)", f"\t\t{n}_release(m);", "\treturn e;", "}", "",
            f"void {n}_release(struct {n} *m)", "{"]
     for f in fds:
