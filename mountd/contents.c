@@ -355,23 +355,37 @@ void contents_attr_stored(struct mountd *m, struct inode *inode)
 	contents_head(m, inode);
 }
 
+/* Whether it can be stored if only a part of it is written: what is not here is known before the
+ * first byte, and the nodes on the way are needed for storing it anyway. */
+static bool is_far(struct inode *inode)
+{
+	struct cas_extent extent;
+	struct cas_tree *tree;
+	uint64_t start;
+
+	return inode->body.form == SEALED_TREE && contents_tree(inode, &tree) == 0 &&
+	       cas_tree_find(tree, 0, &extent, &start) == -EAGAIN;
+}
+
 int contents_touch(struct mountd *m, struct inode *inode, uint32_t slots)
 {
 	int r = publish_error(m);
 
 	if (r < 0)
 		return r;
+	if (inode_is_file(inode)) {
+		r = contents_open(m, inode);
+		if (r < 0)
+			return r;
+		if (inode->head == DIRTY_NO_HEAD)
+			inode->is_far = is_far(inode);
+	}
 	/* Files that cannot be stored for now leave half of the log to the others. */
 	if (inode->is_far)
 		slots += dirty_log_num_slots(m->dirty) / 2;
 	r = flush_make_room(m, slots + 2);
 	if (r < 0)
 		return r == -ENOSPC && inode->is_far && publish_error(m) == 0 ? -EHOSTUNREACH : r;
-	if (inode_is_file(inode)) {
-		r = contents_open(m, inode);
-		if (r < 0)
-			return r;
-	}
 	if (inode->head != DIRTY_NO_HEAD)
 		return 0;
 	inode->dirty = (struct dirty_head){ .oid = inode->oid,
@@ -438,5 +452,6 @@ void contents_resize(struct mountd *m, struct inode *inode, uint64_t size, int64
 	inode->dirty.size = size;
 	if (inode->dirty.base_limit > size)
 		inode->dirty.base_limit = size;
+	inode->is_far = inode->is_far && inode->dirty.base_limit > 0;
 	changed(m, inode, now);
 }

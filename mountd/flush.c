@@ -52,16 +52,23 @@ static int store_zero(
 	return cas_tree_replace(tree, extent->offset, end - extent->offset, NULL, 0);
 }
 
-/* What is far is found out before anything is sealed for it. */
-static int find_place(struct cas_tree *tree, uint64_t offset)
+/* What is far is found out before anything is sealed for it: at the first place, and of a file that
+ * could not be stored before at each. */
+static int find_places(const struct inode *inode, struct cas_tree *tree, size_t first)
 {
-	const uint64_t len = cas_tree_len(tree);
+	const struct dirty_file *file = &inode->contents->file;
+	const struct dirty_extent *last = &file->extents[run_end(file, first) - 1];
+	const uint64_t len = cas_tree_len(tree), to = last->offset + last->len;
+	uint64_t at = file->extents[first].offset, start;
 	struct cas_extent extent;
-	uint64_t start;
+	int r;
 
 	if (len == 0)
 		return 0;
-	return cas_tree_find(tree, offset < len ? offset : len - 1, &extent, &start);
+	r = cas_tree_find(tree, at < len ? at : len - 1, &extent, &start);
+	while (r == 0 && inode->is_far && (at = start + extent.len) < to && at < len)
+		r = cas_tree_find(tree, at, &extent, &start);
+	return r;
 }
 
 /* Brings every extent into the tree, up to the last cut if not all. *ret_upto: bytes before it
@@ -80,7 +87,7 @@ static int store_extents(struct mountd *m, struct inode *inode, struct cas_tree 
 			r = store_zero(tree, inode, &file->extents[i]);
 			continue;
 		}
-		r = find_place(tree, file->extents[i].offset);
+		r = find_places(inode, tree, i);
 		if (r < 0)
 			break;
 		run_begin(run, inode, tree, i, all);

@@ -90,6 +90,7 @@ struct mountd {
 	struct ipc_call *stop_call;
 	ev_timer settling; /* unmount_settle(), until then, for settle_call; NULL: not asked */
 	double settle_until;
+	bool settle_is_begun, settle_asked_again;
 	struct ipc_call *settle_call;
 	ev_timer asked; /* stored asked for a flush, mountd/asked.c */
 	uint64_t asked_token;

@@ -257,15 +257,21 @@ void parked_store(fuse_req_t req, uint64_t oid)
 	fetch(p);
 }
 
+static bool is_storing_aside(const struct mountd *m)
+{
+	const struct parked *p = m->parked;
+
+	while (p != NULL && !p->is_aside)
+		p = p->next;
+	return p != NULL;
+}
+
 void parked_store_aside(struct mountd *m, uint64_t oid)
 {
 	struct parked *p;
 
-	if (ev_time() < m->parked_pause)
+	if (ev_time() < m->parked_pause || is_storing_aside(m))
 		return;
-	for (p = m->parked; p != NULL; p = p->next)
-		if (p->is_aside)
-			return;
 	p = park(m, NULL);
 	p->kind = PARKED_STORE;
 	p->is_aside = true;
@@ -277,6 +283,8 @@ bool parked_store_far(struct mountd *m)
 {
 	struct inode *inode = m->inodes.dirty.dirty_next;
 
+	if (is_storing_aside(m))
+		return true;
 	while (inode != &m->inodes.dirty && !inode->is_far)
 		inode = inode->dirty_next;
 	if (inode == &m->inodes.dirty || ev_time() < m->parked_pause)

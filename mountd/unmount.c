@@ -13,7 +13,7 @@
 #include "worker/log.h"
 #include "worker/scope.h"
 
-#define SETTLE_S 5.0
+#define SETTLE_S 10.0
 
 static void try_settle(struct ev_loop *loop, ev_timer *timer, int events)
 {
@@ -22,13 +22,21 @@ static void try_settle(struct ev_loop *loop, ev_timer *timer, int events)
 
 	if (m->nested > 0)
 		return; /* the timer repeats */
-	(void)flush_all(m, 0);
+	if (!m->settle_is_begun)
+		(void)flush_all(m, 0);
+	m->settle_is_begun = true;
 	if (publish_error(m) == -ENOSPC)
 		reply.no_room = flush_unstored(m);
 	else
 		reply.far = flush_far(m);
 	if (reply.far > 0 && ev_time() < m->settle_until && parked_store_far(m))
 		return;
+	/* What failed may have been asked for before its device came back. */
+	if (reply.far > 0 && !m->settle_asked_again) {
+		m->settle_asked_again = true;
+		m->parked_pause = 0;
+		return;
+	}
 	ev_timer_stop(loop, timer);
 	work_settle_reply(TAKE_PTR(m->settle_call), &reply);
 }
@@ -41,6 +49,8 @@ void unmount_settle(struct mountd *m, struct ipc_call *call)
 	}
 	m->settle_call = call;
 	m->settle_until = ev_time() + SETTLE_S;
+	m->settle_is_begun = m->settle_asked_again = false;
+	m->parked_pause = 0;
 	ev_timer_init(&m->settling, try_settle, 0., 0.05);
 	m->settling.data = m;
 	ev_timer_start(m->loop, &m->settling);
