@@ -6,6 +6,7 @@
 
 #include "mountd/ahead.h"
 #include "mountd/chunks.h"
+#include "mountd/dir.h"
 #include "mountd/figure_walk.h"
 #include "mountd/flush.h"
 #include "mountd/mountd.h"
@@ -131,6 +132,30 @@ static int slice(struct inode *inode, uint64_t offset, uint64_t len, struct cas_
 	return 0;
 }
 
+/* The chunks of the small files that follow it in a directory whose files are read one after the
+ * other, as grep -r does, behind the num that are there. Returns how many are there then. */
+static size_t add_following(
+	struct mountd *m, const struct inode *inode, struct cas_extent *extents, size_t num)
+{
+	const struct inode *dir = inode_find_quietly(&m->inodes, inode->parent);
+	size_t at = 0;
+
+	if (dir == NULL || dir->dir == NULL || !dir->is_searched)
+		return num;
+	while (at < dir->dir->num && dir->dir->order[at]->target != inode->oid)
+		at++;
+	for (at++; at < dir->dir->num && num + SEALED_FEW <= CHUNKS_BATCH; at++) {
+		const struct inode *file =
+			inode_find_quietly(&m->inodes, dir->dir->order[at]->target);
+
+		if (file == NULL || file->body.form != SEALED_CHUNKS)
+			continue;
+		memcpy(extents + num, file->body.chunks, file->body.num_chunks * sizeof(*extents));
+		num += file->body.num_chunks;
+	}
+	return num;
+}
+
 /* What the next reads will want too: a question for one chunk costs as much as for 256. */
 static int prepare_ahead(struct mountd *m, struct inode *inode, uint64_t offset)
 {
@@ -143,7 +168,7 @@ static int prepare_ahead(struct mountd *m, struct inode *inode, uint64_t offset)
 	/* -EAGAIN here is about a later node; what is needed now is found by the caller. */
 	r = slice(inode, offset, 16u << 20, ahead, CHUNKS_BATCH, &num);
 	if (r == 0)
-		r = chunks_prepare(m, ahead, num);
+		r = chunks_prepare(m, ahead, add_following(m, inode, ahead, num));
 	free(ahead);
 	return r == -EAGAIN ? 0 : r;
 }

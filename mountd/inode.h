@@ -44,6 +44,7 @@ struct inode {
 	struct contents *contents; /* of a regular file in use */
 	struct dir *dir;	   /* of a directory in use */
 	bool is_listed;		   /* the kernel was given its listing with attributes, to keep */
+	bool is_searched;	   /* files of it were read after that */
 	/* What the body will be, when head is taken. */
 	uint32_t head;
 	struct dirty_head dirty;

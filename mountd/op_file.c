@@ -43,6 +43,7 @@ static void unlist(struct mountd *m, const struct inode *inode)
 	if (dir == NULL || !dir->is_listed)
 		return;
 	dir->is_listed = false;
+	dir->is_searched = true;
 	changed_forget_inode(m->changed, dir->oid);
 }
 
@@ -55,16 +56,16 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 
 	if (size > SESSION_IO_MAX)
 		size = SESSION_IO_MAX;
-	if (r == 0)
+	if (r == 0) {
+		unlist(m, inode);
 		r = contents_read(inode, (uint64_t)off, m->io_buf, size, &len);
+	}
 	if (r == -EAGAIN)
 		parked_read(req, ino, (uint64_t)off, size);
 	else if (r < 0)
 		request_done(req, r);
 	else
 		fuse_reply_buf(req, (const char *)m->io_buf, len);
-	if (r == 0)
-		unlist(m, inode);
 }
 
 /* Writing by somebody without the right to set them takes these bits away. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What usual work costs in requests of the kernel, whose number is most of its time: what was listed, read or looked up once is
-answered by the kernel's caches.
+answered by the kernel's caches; and what mountd asks for it.
 
 usage: requests.py BINDIR
 """
@@ -12,8 +12,8 @@ from harness import check
 DIRS, FILES = 20, 30
 
 
-def requests(node):
-    return next(c["value"] for c in node.status()["counters"] if c["worker"] == "mountd" and c["name"] == "requests")
+def counter(node, name):
+    return next(c["value"] for c in node.status()["counters"] if c["worker"] == "mountd" and c["name"] == name)
 
 
 def search(top):
@@ -26,10 +26,10 @@ def search(top):
             os.close(fd)
 
 
-def cost(node, work):
-    before = requests(node)
+def cost(node, work, name="requests"):
+    before = counter(node, name)
     work()
-    return requests(node) - before
+    return counter(node, name) - before
 
 
 def test(bench):
@@ -39,8 +39,12 @@ def test(bench):
     node.bazil("volume", "create", "v")
     node.sh("mkdir mnt && bazil volume mount v mnt && mkdir mnt/tree")
     node.sh(f"for d in $(seq {DIRS}); do mkdir mnt/tree/$d; for f in $(seq {FILES}); do echo $d $f >mnt/tree/$d/$f; done; done")
+    node.sh(f"mkdir mnt/chunks; for d in 1 2 3; do mkdir mnt/chunks/$d; for f in $(seq {FILES}); do head -c 6000 /dev/urandom >mnt/chunks/$d/$f; done; done")
     node.bazil("volume", "unmount", "v")
     node.sh("bazil volume mount v mnt")
+    keys = cost(node, lambda: search(os.path.join(node.home, "mnt", "chunks")), "key_calls")
+    print(f"3 directories of {FILES} files of a chunk searched: {keys} questions for keys", flush=True)
+    check(0 < keys <= 6, "keys and places of the files of a directory are asked for together")
     tree = os.path.join(node.home, "mnt", "tree")
     first, second, third = (cost(node, lambda: search(tree)) for _ in range(3))
     print(f"{DIRS} directories of {FILES} files searched: {first} requests, again {second}, again {third}", flush=True)
