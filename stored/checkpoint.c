@@ -6,6 +6,7 @@
 #include "stored/rows.h"
 #include "stored/sealer.h"
 #include "stored/shrink.h"
+#include "stored/syncer.h"
 #include "stored/volume.h"
 
 #include <errno.h>
@@ -17,6 +18,8 @@
 #define FRESH_DUE   (16u << 20)
 #define FRESH_MUCH  (64u << 20)
 #define FRESH_LIMIT (96u << 20)
+
+#define WRITE_BEHIND (32u << 20) /* bytes of the log that are not known to be durable */
 
 /* What the index covers, and how far numbers have come. */
 static int save_meta(struct engine *engine, struct place position)
@@ -206,6 +209,17 @@ bool engine_is_full(const struct engine *engine)
 	return db_pending(engine->db) >= FRESH_LIMIT && indexer_is_stuck(engine);
 }
 
+/* Beside serving the disk writes what comes in, so that who syncs much waits for the rest only. */
+static int write_behind(struct engine *engine, struct place position)
+{
+	const struct place *durable = &engine->arenas.durable_at;
+
+	if (!engine->options.threads || (position.arena == durable->arena &&
+						position.offset - durable->offset < WRITE_BEHIND))
+		return 0;
+	return syncer_start(engine);
+}
+
 int engine_tick(struct engine *engine)
 {
 	struct place position;
@@ -223,6 +237,9 @@ int engine_tick(struct engine *engine)
 	if (r < 0)
 		return r;
 	position = arenas_position(&engine->arenas);
+	r = write_behind(engine, position);
+	if (r < 0)
+		return r;
 	if (!engine_is_dirty(engine)) {
 		engine->committed_at = now;
 		return 0;

@@ -134,6 +134,50 @@ static void durable__a_failure_is_the_end(void **state)
 	rig_free(&rig);
 }
 
+/* Puts objects of half a MiB, none like another. */
+static void put_much(struct rig *rig, unsigned *num, unsigned upto)
+{
+	static uint8_t object[512 << 10];
+	uint8_t id[32];
+
+	for (; *num < upto; ++*num) {
+		memcpy(object, num, sizeof(*num));
+		assert_int_equal(
+			engine_put_object(rig->engine, NULL, object, sizeof(object), id), 0);
+		assert_int_equal(engine_flush(rig->engine), 0);
+		assert_int_equal(engine_tick(rig->engine), 0);
+	}
+}
+
+/* 32 MiB: the disk begins. Nobody waits for it, and what is durable is known. */
+static void durable__much_is_written_before_anybody_asks(void **state)
+{
+	struct rig rig = { 0 };
+	unsigned num = 0, before;
+	uint64_t written;
+
+	rig.options.checkpoint_ms = 3600000;
+	start(&rig);
+	rig_file(&rig, TREE_ROOT, "a", NULL);
+	assert_int_equal(engine_checkpoint(rig.engine), 0);
+	assert_int_equal(engine_tick(rig.engine), 0);
+	before = atomic_load(&begun);
+	pthread_mutex_lock(&gate);
+	put_much(&rig, &num, 63);
+	assert_int_equal(atomic_load(&begun), before);
+	put_much(&rig, &num, 64);
+	assert_true(comes_to(&begun, before + 1));
+	written = rig.engine->arenas.written;
+	put_much(&rig, &num, 65);
+	assert_false(engine_is_durable(rig.engine, written));
+	pthread_mutex_unlock(&gate);
+	assert_true(comes_to(&ended, before + 1));
+	while (!engine_is_durable(rig.engine, written))
+		assert_int_equal(engine_sync_poll(rig.engine), 0);
+	assert_int_equal(atomic_load(&begun), before + 1);
+	rig_free(&rig);
+}
+
 /* The position in the log that LMDB says. */
 static uint64_t covered(struct rig *rig)
 {
@@ -218,6 +262,7 @@ int main(void)
 		cmocka_unit_test(durable__serving_goes_on_meanwhile),
 		cmocka_unit_test(durable__nothing_new_is_durable_at_once),
 		cmocka_unit_test(durable__a_failure_is_the_end),
+		cmocka_unit_test(durable__much_is_written_before_anybody_asks),
 		cmocka_unit_test(durable__a_checkpoint_waits_for_its_log),
 		cmocka_unit_test(durable__tickets_hold_under_load),
 	};
