@@ -3,12 +3,14 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define LANES  CAS_SHA256_LANES
-#define BLOCK  64
-#define TARGET __attribute__((target("avx512f,avx512bw")))
-#define INLINE TARGET static inline __attribute__((always_inline))
+#define LANES	  CAS_SHA256_LANES
+#define BLOCK	  64
+#define ORDER_MAX 256 /* messages that are put in order */
+#define TARGET	  __attribute__((target("avx512f,avx512bw")))
+#define INLINE	  TARGET static inline __attribute__((always_inline))
 
 /* FIPS 180-4, 4.2.2 and 5.3.3 */
 static const uint32_t constants[64] = { 0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b,
@@ -218,13 +220,19 @@ static bool is_worth_it(const struct cas_sha256 *jobs, size_t num)
 	return num >= CAS_SHA256_FEW && sum / CAS_SHA256_FEW >= longest;
 }
 
-bool cas_sha256_many(const struct cas_sha256 *jobs, size_t num)
+static int by_length(const void *x, const void *y)
+{
+	const struct cas_sha256 *const *a = x, *const *b = y;
+
+	return ((*a)->len < (*b)->len) - ((*a)->len > (*b)->len);
+}
+
+/* One after another as lanes get free. */
+static void run_all(const struct cas_sha256 *const *jobs, size_t num)
 {
 	struct lanes lanes = { 0 };
 	size_t next = 0;
 
-	if (!cas_sha256_has_lanes() || !is_worth_it(jobs, num))
-		return false;
 	do {
 		for (size_t i = 0; i < LANES; i++) {
 			struct lane *lane = &lanes.lane[i];
@@ -232,13 +240,30 @@ bool cas_sha256_many(const struct cas_sha256 *jobs, size_t num)
 			if (lane->job && lane->left == 0 && lane->is_last)
 				lane_end(&lanes, i);
 			if (!lane->job && next < num)
-				lane_begin(&lanes, i, &jobs[next++]);
+				lane_begin(&lanes, i, jobs[next++]);
 			if (lane->job && lane->left == 0)
 				lane_last(lane);
 		}
 		if (lanes.busy > 0)
 			lanes_run(&lanes);
 	} while (lanes.busy > 0);
+}
+
+bool cas_sha256_many(const struct cas_sha256 *jobs, size_t num)
+{
+	const struct cas_sha256 *order[ORDER_MAX];
+	size_t n;
+
+	if (!cas_sha256_has_lanes() || !is_worth_it(jobs, num))
+		return false;
+	for (; num > 0; jobs += n, num -= n) {
+		n = num < ORDER_MAX ? num : ORDER_MAX;
+		for (size_t i = 0; i < n; i++)
+			order[i] = &jobs[i];
+		/* A long one that is begun last would run alone. */
+		qsort(order, n, sizeof(*order), by_length);
+		run_all(order, n);
+	}
 	return true;
 }
 

@@ -31,7 +31,8 @@ struct cas_sha256 {
 bool cas_sha256_has_lanes(void);
 
 /* False, and nothing was done: this processor cannot, or they are so few or so unlike in length
- * that one by one is faster. A few for each lane are best, as lengths then even out. */
+ * that one by one is faster. The longest are begun first; with a few for each lane, lengths then
+ * even out (29 chunks: 3.35 GB/s, in the order of their coming 2.55). */
 bool cas_sha256_many(const struct cas_sha256 *jobs, size_t num);
 
 /* All of them, the way that is faster. */
