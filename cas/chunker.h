@@ -19,6 +19,11 @@
  * exact lengths: compression and Padmé (cas/pad.h) blur each one to a bucket. This makes the
  * attack harder; it is not a proof. The rolling value itself never leaves the function.
  *
+ * The sizes: of that tar (cas/object.h) 64 KiB leave 299 MB after compression, and a byte in front
+ * and 1 % of its files edited add 11.3 MB; 80 leave 296 and add 13.5, 96 leave 295 and add 15.8,
+ * 128 leave 292. Lengths that differ less (32 to 160, 48 to 256) change nothing. A read of one byte
+ * opens a chunk.
+ *
  * Use: cas_chunker_init() once per volume key; then cas_chunker_cut() at each chunk start. The
  * struct is read-only afterwards and may be shared by threads; it is secret as the key is: wipe
  * it with sodium_memzero(). 2.1 KiB.

@@ -58,7 +58,7 @@ static void prepare(struct cas_suite *suite, struct seal_job *jobs, size_t num)
 
 		if (job->is_known)
 			continue;
-		job->err = cas_chunk_prepare(suite, CAS_COMPRESS_DEFAULT, job->plain,
+		job->err = cas_chunk_prepare(suite, cas_compress_level(job->plain_len), job->plain,
 			job->plain_len, job->buf, cas_chunk_bound(job->plain_len), &job->len);
 		stored = job->err == 0 ? cas_chunk_stored(job->buf, &len) : NULL;
 		if (stored != NULL)

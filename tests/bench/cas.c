@@ -259,7 +259,7 @@ int main(int argc, char **argv)
 	printf("%44zu chunks, mean %zu bytes\n", num, len / num);
 	for (int level = 0; level <= 5; level++)
 		bench_level(suite, "data", level, data, len, pieces, num);
-	bench_seal(suite, "data", CAS_COMPRESS_DEFAULT, data, len, pieces, num);
+	bench_seal(suite, "data", cas_compress_level(CAS_CHUNKER_MEAN), data, len, pieces, num);
 	start = now_ns();
 	num_noise = cut_all(&chunker, noise, DATA_MAX, pieces);
 	report("chunker, noise", DATA_MAX, start);
