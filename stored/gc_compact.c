@@ -327,8 +327,16 @@ static int list_step(struct engine *engine, struct gc *gc)
 		return 1;
 	if (r < 0)
 		return leave(c, r);
+	gc->ticket = engine_commit_ticket(engine);
 	c->stage = gc_is_empty(c) ? STAGE_REMOVE : c->can_punch ? STAGE_WRITE : STAGE_PICK;
 	return 1;
+}
+
+/* A copy must be durable, and the index know it alone, before its origin goes; and so must be the
+ * bases that have what the changes came to. As gc_wait. */
+static int settle(struct engine *engine, struct gc *gc)
+{
+	return BROKEN(BROKEN_BASE_FIRST) ? engine_flush(engine) : gc_wait(engine, gc);
 }
 
 static int write_step(struct engine *engine, struct gc *gc)
@@ -338,19 +346,17 @@ static int write_step(struct engine *engine, struct gc *gc)
 	int r;
 
 	mark_key(key, c->number);
-	r = db_put(txn(engine), DB_GC, key, sizeof(key), (const uint8_t *)"", 0);
 	engine->ops++;
 	gc->ticket = engine_commit_ticket(engine);
 	c->stage = STAGE_COMMIT;
+	r = db_put(txn(engine), DB_GC, key, sizeof(key), (const uint8_t *)"", 0);
 	return r < 0 ? r : 1;
 }
 
-/* A copy must be durable, and the index know it alone, before its origin goes; and so must be the
- * bases that have what the changes came to. */
 static int commit_step(struct engine *engine, struct gc *gc)
 {
 	struct compact *c = gc->compact;
-	int r = BROKEN(BROKEN_BASE_FIRST) ? engine_flush(engine) : gc_wait(engine, gc);
+	int r = settle(engine, gc);
 
 	if (r == 0 && c->num_gaps > 0)
 		r = gap_write(&engine->arenas, c->number, c->gaps, c->num_gaps);
@@ -399,8 +405,7 @@ static int punch_step(struct engine *engine, struct gc *gc)
 static int remove_step(struct engine *engine, struct gc *gc)
 {
 	struct compact *c = gc->compact;
-	/* As commit_step; an arena goes rarely. */
-	int r = BROKEN(BROKEN_BASE_FIRST) ? engine_flush(engine) : engine_checkpoint(engine);
+	int r = settle(engine, gc);
 
 	if (r == 0)
 		r = arenas_unlink(&engine->arenas, c->number);
@@ -409,7 +414,7 @@ static int remove_step(struct engine *engine, struct gc *gc)
 		c->stage = STAGE_PICK;
 		return 1;
 	}
-	if (r < 0) {
+	if (r != 0) {
 		engine->is_broken |= engine->arenas.has_failed;
 		return r;
 	}
