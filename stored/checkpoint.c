@@ -18,6 +18,8 @@
 #define FRESH_DUE   (16u << 20)
 #define FRESH_MUCH  (64u << 20)
 #define FRESH_LIMIT (96u << 20)
+/* Deleted rows that are stepped over: two milliseconds or so. */
+#define HIDDEN_DUE  20000
 
 #define WRITE_BEHIND (32u << 20) /* bytes of the log that are not known to be durable */
 
@@ -245,7 +247,8 @@ int engine_tick(struct engine *engine)
 		return 0;
 	}
 	is_due = engine->ops >= engine->options.checkpoint_ops ||
-		 db_pending(engine->db) >= FRESH_DUE || position.arena != engine->committed.arena ||
+		 db_pending(engine->db) >= FRESH_DUE || db_hidden(engine->db) >= HIDDEN_DUE ||
+		 position.arena != engine->committed.arena ||
 		 position.offset - engine->committed.offset >= engine->options.checkpoint_bytes ||
 		 now - engine->committed_at >= engine->options.checkpoint_ms * UINT64_C(1000000);
 	if (!is_due)

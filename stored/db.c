@@ -86,6 +86,11 @@ size_t db_pending(const struct db *db)
 	return db->write.over[0] ? fresh_bytes(db->write.over[0]) : 0;
 }
 
+size_t db_hidden(const struct db *db)
+{
+	return db->write.over[0] ? fresh_gone(db->write.over[0]) : 0;
+}
+
 int db_freeze(struct db *db)
 {
 	struct fresh *fresh = fresh_new(DB_NUM);

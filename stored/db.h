@@ -107,6 +107,8 @@ int db_apply(struct db *db);
 int db_applied(struct db *db);
 /* Bytes of memory of what was written since the last db_freeze. */
 size_t db_pending(const struct db *db);
+/* Rows deleted since then that LMDB has: iterating steps over each of them. */
+size_t db_hidden(const struct db *db);
 
 /* Doubles the map; not during db_apply, nor between db_begin and db_commit. */
 int db_grow(struct db *db);

@@ -136,13 +136,20 @@ int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_
 int db_delete(struct db_txn *txn, enum db_table table, const void *key, size_t key_len)
 {
 	const uint8_t *value;
+	bool is_over;
 	size_t len;
 	int r;
 
 	if (!txn->over[0])
 		return db_lmdb_delete(txn, table, key, key_len);
 	r = db_get(txn, table, key, key_len, &value, &len);
-	return r < 0 ? r : fresh_delete(txn->over[0], table, key, key_len);
+	if (r < 0)
+		return r;
+	is_over = fresh_find(txn->over[0], table, key, key_len);
+	r = is_over ? get_below(txn, 1, table, key, key_len, &value, &len) : 0;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	return fresh_delete(txn->over[0], table, key, key_len, r == 0);
 }
 
 int db_take(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,

@@ -38,6 +38,7 @@ struct block {
 struct fresh {
 	struct block *blocks;
 	size_t bytes;
+	size_t num_gone;
 	unsigned num_tables;
 	struct table tables[];
 };
@@ -202,9 +203,9 @@ static unsigned child_for(const struct fresh_node *node, const struct key *key)
 	return is_equal || i == 0 ? i : i - 1;
 }
 
-static const struct fresh_node *leaf_for(const struct table *t, const struct key *key)
+static struct fresh_node *leaf_for(const struct table *t, const struct key *key)
 {
-	const struct fresh_node *node = t->root;
+	struct fresh_node *node = t->root;
 
 	while (node && !node->is_leaf)
 		node = node->children[child_for(node, key)];
@@ -345,6 +346,7 @@ static struct fresh_row *row_for(
 	node->starts[i] = key->start;
 	node->rows[i] = row;
 	t->newest = row;
+	f->num_gone++;
 	return row;
 }
 
@@ -368,21 +370,54 @@ int fresh_put(struct fresh *f, unsigned table, const void *data, size_t key_len,
 	row->value = room;
 	row->len = (uint32_t)len;
 	t->num_live += row->is_gone;
+	f->num_gone -= row->is_gone;
 	row->is_gone = false;
 	return 0;
 }
 
-int fresh_delete(struct fresh *f, unsigned table, const void *data, size_t len)
+static void hide(struct fresh *f, struct table *t, struct fresh_row *row)
+{
+	t->num_live -= !row->is_gone;
+	f->num_gone += !row->is_gone;
+	row->is_gone = true;
+}
+
+/* Its leaf may be empty then. */
+static void take_out(struct fresh *f, struct table *t, const struct key *key)
+{
+	struct fresh_node *leaf = leaf_for(t, key);
+	bool is_equal = false;
+	unsigned i = leaf ? place_in(leaf, key, &is_equal) : 0, num;
+
+	if (!is_equal)
+		return;
+	hide(f, t, leaf->rows[i]);
+	f->num_gone--;
+	num = --leaf->num - i;
+	memmove(leaf->starts + i, leaf->starts + i + 1, num * sizeof(leaf->starts[0]));
+	memmove(leaf->rows + i, leaf->rows + i + 1, num * sizeof(leaf->rows[0]));
+}
+
+int fresh_delete(struct fresh *f, unsigned table, const void *data, size_t len, bool is_below)
 {
 	struct table *t = &f->tables[table];
 	struct key key = key_of(data, len);
-	struct fresh_row *row = row_for(f, t, &key, 0);
+	struct fresh_row *row;
 
+	if (!is_below) {
+		take_out(f, t, &key);
+		return 0;
+	}
+	row = row_for(f, t, &key, 0);
 	if (!row)
 		return -ENOMEM;
-	t->num_live -= !row->is_gone;
-	row->is_gone = true;
+	hide(f, t, row);
 	return 0;
+}
+
+size_t fresh_gone(const struct fresh *f)
+{
+	return f->num_gone;
 }
 
 int64_t fresh_count(struct fresh *f, unsigned table,

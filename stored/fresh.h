@@ -3,7 +3,7 @@
  * deletions included. stored/db.h lays them over LMDB and hands them to it many at a time, in the
  * order of their keys.
  *
- * Each table is a B+ tree of pointers to rows. Nothing is ever taken out of it, a deletion is a row
+ * Each table is a B+ tree of pointers to rows. Its nodes are never joined, and a deletion is a row
  * that hides one, so it only grows: all memory comes from one arena and goes with it.
  *
  * Calling order: fresh_new; anything; fresh_free. One thread changes it; once it does not any more,
@@ -53,7 +53,11 @@ const struct fresh_row *fresh_find(
 /* 0 or -ENOMEM; then nothing has changed. The value may be that of the row itself. */
 int fresh_put(struct fresh *fresh, unsigned table, const void *key, size_t key_len,
 	const void *value, size_t len);
-int fresh_delete(struct fresh *fresh, unsigned table, const void *key, size_t key_len);
+/* is_below: there is a row below, to be hidden. Else the row goes, if there is one. */
+int fresh_delete(
+	struct fresh *fresh, unsigned table, const void *key, size_t key_len, bool is_below);
+/* Rows that hide one below. Whoever goes through a table steps over them one by one. */
+size_t fresh_gone(const struct fresh *fresh);
 
 /* The first row whose key is not below this one, and on from there. */
 void fresh_from(const struct fresh *fresh, unsigned table, const void *key, size_t key_len,
