@@ -73,6 +73,7 @@ void db_abort(struct db *db)
 		mdb_txn_abort(db->write.txn);
 	db->write.txn = NULL;
 	db->is_direct = false;
+	memset(db->voids, 0, sizeof(db->voids));
 	for (int i = 0; i < 2; i++) {
 		fresh_free(db->write.over[i]);
 		db->write.over[i] = NULL;

@@ -82,6 +82,9 @@ struct db_iter {
 		size_t value_len;
 	} lmdb;
 	struct fresh_at over[2]; /* the same of what lies over it */
+	unsigned num_skipped;
+	const uint8_t *skipped; /* the last one */
+	size_t skipped_len;
 	void *cursor;
 	uint8_t prefix[64];
 	size_t prefix_len;

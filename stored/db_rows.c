@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* Hidden rows in a row that are worth to be remembered. */
+#define SKIPPED_MANY 16
+
 /* ---- LMDB */
 
 static int txn_cursor(struct db_txn *txn, enum db_table table, MDB_cursor **ret)
@@ -123,6 +126,12 @@ bool db_has(struct db_txn *txn, enum db_table table, const void *key, size_t key
 	return db_get(txn, table, key, key_len, &value, &len) == 0;
 }
 
+static bool is_in_void(const struct db_void *v, const void *key, size_t len)
+{
+	return v->to_len > 0 && fresh_compare(key, len, v->from, v->from_len) >= 0 &&
+	       fresh_compare(key, len, v->to, v->to_len) < 0;
+}
+
 int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_len,
 	const void *value, size_t len)
 {
@@ -130,6 +139,8 @@ int db_put(struct db_txn *txn, enum db_table table, const void *key, size_t key_
 		return -EINVAL;
 	if (!txn->over[0])
 		return db_lmdb_put(txn, table, key, key_len, value, len);
+	if (is_in_void(&txn->db->voids[table], key, key_len))
+		txn->db->voids[table].to_len = 0;
 	return fresh_put(txn->over[0], table, key, key_len, value, len);
 }
 
@@ -306,6 +317,9 @@ static int next_row(struct db_iter *it)
 			return 0;
 		if (!row || !row->is_gone)
 			break;
+		it->num_skipped++;
+		it->skipped = it->key;
+		it->skipped_len = it->key_len;
 		r = step(it);
 		if (r < 0)
 			return r;
@@ -315,11 +329,50 @@ static int next_row(struct db_iter *it)
 	return 1;
 }
 
+/* Nothing lives from `from` to where it is now; r as of next_row. start: where it began. */
+static void void_note(struct db_iter *it, struct db_void *v, const uint8_t *from, size_t from_len,
+	const uint8_t *start, size_t start_len, int r)
+{
+	if (it->num_skipped < SKIPPED_MANY || from_len > sizeof(v->from))
+		return;
+	/* With another start rows of other prefixes may lie in between. */
+	if (start_len < it->prefix_len || memcmp(start, it->prefix, it->prefix_len) != 0)
+		return;
+	memmove(v->from, from, from_len);
+	v->from_len = from_len;
+	/* At the end it is only known of those that were stepped over. */
+	v->to_len = r == 1 ? it->key_len : it->skipped_len + 1;
+	memcpy(v->to, r == 1 ? it->key : it->skipped, r == 1 ? it->key_len : it->skipped_len);
+	if (r == 0)
+		v->to[it->skipped_len] = 0;
+}
+
+/* At the first row not below start, in LMDB and over it. */
+static int iter_start(
+	struct db_iter *it, struct db_txn *txn, enum db_table table, const void *start, size_t len)
+{
+	int r;
+
+	r = lmdb_cursor(it, txn, table);
+	if (r == 0)
+		r = lmdb_first(it, start, len);
+	for (int i = 0; i < 2; i++) {
+		it->over[i].row = NULL;
+		if (r < 0 || !txn->over[i])
+			continue;
+		fresh_from(txn->over[i], table, start, len, &it->over[i]);
+		within_prefix(it, &it->over[i]);
+	}
+	return r;
+}
+
 int db_iter_first(struct db_iter *it, struct db_txn *txn, enum db_table table, const void *prefix,
 	size_t prefix_len, const void *start, size_t start_len)
 {
+	struct db_void *v = txn->over[0] ? &txn->db->voids[table] : NULL;
 	const void *from = start ? start : prefix ? prefix : "";
 	size_t len = start ? start_len : prefix_len;
+	bool is_known = v && is_in_void(v, from, len);
 	int r;
 
 	it->cursor = NULL;
@@ -330,19 +383,19 @@ int db_iter_first(struct db_iter *it, struct db_txn *txn, enum db_table table, c
 	if (prefix_len > 0)
 		memcpy(it->prefix, prefix, prefix_len);
 	it->prefix_len = prefix_len;
-	r = lmdb_cursor(it, txn, table);
+	/* What is known grows with the first row more. */
+	it->num_skipped = is_known ? SKIPPED_MANY - 1 : 0;
+	if (is_known)
+		r = iter_start(it, txn, table, v->to, v->to_len);
+	else
+		r = iter_start(it, txn, table, from, len);
 	if (r == 0)
-		r = lmdb_first(it, from, len);
-	if (r < 0)
-		return r;
-	for (int i = 0; i < 2; i++) {
-		it->over[i].row = NULL;
-		if (!txn->over[i])
-			continue;
-		fresh_from(txn->over[i], table, from, len, &it->over[i]);
-		within_prefix(it, &it->over[i]);
-	}
-	return next_row(it);
+		r = next_row(it);
+	if (r >= 0 && is_known)
+		void_note(it, v, v->from, v->from_len, v->to, v->to_len, r);
+	else if (r >= 0 && v)
+		void_note(it, v, from, len, from, len, r);
+	return r;
 }
 
 int db_iter_next(struct db_iter *it)

@@ -10,6 +10,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* Nothing lives in [from, to) of a table: what was stepped over once is not stepped over again. */
+struct db_void {
+	uint8_t from[DB_KEY_MAX + 1], to[DB_KEY_MAX + 1];
+	size_t from_len, to_len; /* to_len 0: nothing is known */
+};
+
 struct db_txn {
 	struct db *db;
 	MDB_txn *txn;
@@ -29,6 +35,7 @@ struct db {
 	struct db_txn write;
 	bool is_direct; /* write has LMDB's write transaction, and nothing over it */
 	struct db_txn *snapshots;
+	struct db_void voids[DB_NUM]; /* of write, with something over it */
 	uint64_t map_size;
 	atomic_bool is_damaged;
 	pthread_mutex_t copying; /* the map must not move while it is copied */

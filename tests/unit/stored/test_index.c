@@ -277,6 +277,10 @@ static void any(void)
 	case 10:
 		if (rig_random(&seed) % 4 == 0)
 			delete_prefix(table);
+		/* Many that hide rows below, side by side. */
+		for (size_t n = rig_random(&seed) % 60; n > 0 && i + n < KEYS; n--)
+			if (keys[i + n].len)
+				delete (table, i + n);
 		break;
 	default:
 		get(table, i);
