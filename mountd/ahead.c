@@ -176,7 +176,7 @@ void ahead_start(struct ahead *ahead, const struct ahead_chunk *chunks, size_t n
 	ahead->next = (ahead->next + 1) % AHEAD_GROUPS;
 	group->is_running = true;
 	sealers_start_other(ahead->sealers, &group->work, read_and_open, group->slots,
-		sizeof(group->slots[0]), group->num);
+		sizeof(group->slots[0]), group->num, false);
 }
 
 const uint8_t *ahead_find(struct ahead *ahead, const struct cas_id *id, uint32_t plain_len)

@@ -69,7 +69,7 @@ static int put_chunks(struct run *run, struct cas_tree *tree)
 	return cas_tree_replace(tree, run->offset, len, extents, run->jobs.num);
 }
 
-static void fill(struct run *run)
+void run_fill(struct run *run)
 {
 	const struct dirty_file *file = &run->inode->contents->file;
 
@@ -88,7 +88,6 @@ static void fill(struct run *run)
 
 size_t run_cut(struct run *run)
 {
-	fill(run);
 	jobs_clear(&run->jobs);
 	run->cut_len =
 		jobs_cut(&run->jobs, run->buf, run->len, run->next == run->end && run->is_last);
@@ -111,15 +110,14 @@ int run_store(struct run *run, struct cas_tree *tree)
 
 int run_store_all(struct run *run, struct cas_tree *tree)
 {
-	while (run_cut(run) > 0) {
-		int r = jobs_seal(&run->jobs);
+	int r = 0;
 
+	for (run_fill(run); r == 0 && run_cut(run) > 0; run_fill(run)) {
+		r = jobs_seal(&run->jobs);
 		if (r == 0)
 			r = run_store(run, tree);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
 /* A short last chunk is joined with what is appended to it: else a log file, synced line by line,

@@ -4,13 +4,13 @@
  *
  *	run_new(&run, m);
  *	run_begin(run, inode, first extent, to the last byte?);
- *	while (run_cut(run) > 0) {
+ *	while (run_fill(run), run_cut(run) > 0) {
  *		hash, ask, seal: jobs.h with run->jobs
  *		run_store(run, tree);
  *	}
  *
- * run_store_all() is this loop. Between run_cut and run_store the window is a copy of its own: the
- * extents may change meanwhile, and the jobs may be worked on by other threads.
+ * run_store_all() is this loop. Between run_fill and run_store the window is a copy of its own: the
+ * extents may change meanwhile, and another thread may cut it and work on the jobs.
  */
 #ifndef BAZIL_MOUNTD_RUN_H
 #define BAZIL_MOUNTD_RUN_H
@@ -50,7 +50,9 @@ size_t run_end(const struct dirty_file *file, size_t first);
 /* all: the end of the extents is an end. Else what is behind the last content-defined cut is left,
  * unless the file goes on behind them. tree: to join a short last chunk with what is appended. */
 void run_begin(struct run *run, struct inode *inode, struct cas_tree *tree, size_t first, bool all);
-/* Fills the window and makes jobs; returns their number. What is left in buf then is no chunk. */
+/* Copies what fits into the window. */
+void run_fill(struct run *run);
+/* Makes jobs of it; returns their number. What is left in buf then is no chunk. */
 size_t run_cut(struct run *run);
 /* The sealed jobs are published and in the tree; the window moves on. */
 int run_store(struct run *run, struct cas_tree *tree);

@@ -258,12 +258,13 @@ void sealers_start(struct sealers *sealers, struct seal_work *work, enum seal_st
 }
 
 void sealers_start_other(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *jobs,
-	size_t size, size_t num)
+	size_t size, size_t num, bool is_told)
 {
 	*work = (struct seal_work){ .fn = fn,
 		.jobs = jobs,
 		.size = size,
 		.num = num,
+		.is_told = is_told,
 		.group = cas_sha256_has_lanes() ? num : 1 };
 	enqueue(sealers, work);
 }

@@ -79,10 +79,10 @@ bool seal_work_is_done(const struct seal_work *work);
 void sealers_finish(struct sealers *sealers, struct seal_work *work);
 /* 0, or the first error of a job. */
 int seal_jobs_error(const struct seal_job *jobs, size_t num);
-/* Anything else that needs a suite and touches nothing but its jobs, which are size bytes each: one
- * helper gets all of them where they are hashed together; the signal is not called. */
+/* Anything else that touches nothing but its jobs, which are size bytes each: one helper gets all
+ * of them where they are hashed together. is_told: the signal is called. */
 void sealers_start_other(struct sealers *sealers, struct seal_work *work, seal_fn *fn, void *jobs,
-	size_t size, size_t num);
+	size_t size, size_t num, bool is_told);
 
 int sealers_hash(struct sealers *sealers, struct seal_job *jobs, size_t num);
 int sealers_seal(struct sealers *sealers, struct seal_job *jobs, size_t num);

@@ -17,6 +17,7 @@
 
 enum step {
 	STREAM_IDLE,
+	STREAM_CUT,
 	STREAM_HASH,
 	STREAM_SEAL,
 };
@@ -102,6 +103,11 @@ static size_t find_stretch(const struct dirty_file *file)
 	return file->num;
 }
 
+static void cut(struct cas_suite *suite, void *arg, size_t num)
+{
+	run_cut(arg);
+}
+
 bool stream_start(struct stream *stream, struct inode *inode)
 {
 	struct mountd *m = stream->m;
@@ -120,14 +126,26 @@ bool stream_start(struct stream *stream, struct inode *inode)
 	stream->part.seq = dirty_log_seq(m->dirty);
 	stream->run->filled = 0;
 	run_begin(stream->run, inode, tree, first, false);
-	if (run_cut(stream->run) == 0)
-		return false;
+	run_fill(stream->run);
+	jobs_clear(&stream->run->jobs);
 	stream->part.upto = 0;
 	stream->oid = inode->oid;
-	stream->step = STREAM_HASH;
-	sealers_start(m->sealers, &stream->work, SEAL_HASH, stream->run->jobs.list,
-		stream->run->jobs.num);
+	stream->step = STREAM_CUT;
+	sealers_start_other(
+		m->sealers, &stream->work, cut, stream->run, sizeof(*stream->run), 1, true);
 	return true;
+}
+
+/* As step() says. Nothing to cut: the rest is stored otherwise. */
+static int hash(struct stream *stream)
+{
+	struct jobs *jobs = &stream->run->jobs;
+
+	if (jobs->num == 0)
+		return -ENODATA;
+	stream->step = STREAM_HASH;
+	sealers_start(stream->m->sealers, &stream->work, SEAL_HASH, jobs->list, jobs->num);
+	return 0;
 }
 
 /* As step() says. */
@@ -177,6 +195,21 @@ static int seal(struct stream *stream)
 	return 0;
 }
 
+static int next(struct stream *stream)
+{
+	switch (stream->step) {
+	case STREAM_CUT:
+		return hash(stream);
+	case STREAM_HASH:
+		return seal(stream);
+	case STREAM_SEAL:
+		return publish(stream);
+	case STREAM_IDLE:
+		break;
+	}
+	return -EINVAL;
+}
+
 /* 1: stored; 0: goes on; or an error: given up, all stays dirty. */
 static int step(struct stream *stream)
 {
@@ -187,7 +220,7 @@ static int step(struct stream *stream)
 	if (stream->oid == 0)
 		r = -ECANCELED;
 	if (r == 0)
-		r = stream->step == STREAM_HASH ? seal(stream) : publish(stream);
+		r = next(stream);
 	if (r != 0)
 		stream->step = STREAM_IDLE;
 	return r;

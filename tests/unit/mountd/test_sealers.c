@@ -131,7 +131,7 @@ static void sealers__other_work_is_done_once_in_any_order(void **state)
 
 		for (int i = 0; i < NUM; i++)
 			sealers_start_other(sealers, &works[i], count, counts[i],
-				sizeof(counts[i][0]), 1 + (size_t)i % EACH);
+				sizeof(counts[i][0]), 1 + (size_t)i % EACH, false);
 		for (int i = 0; i < NUM; i++)
 			sealers_finish(sealers, &works[round % 2 ? i : NUM - 1 - i]);
 		for (int i = 0; i < NUM; i++)
