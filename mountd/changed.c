@@ -261,6 +261,7 @@ int changed_refresh(struct mountd *m, struct inode *inode)
 			free(inode->body.data);
 			inode->body = fresh->body;
 			inode->has_body = fresh->has_body;
+			inode->is_near = false;
 			fresh->body.data = NULL;
 			contents_reset(inode);
 		}

@@ -402,8 +402,9 @@ int contents_touch(struct mountd *m, struct inode *inode, uint32_t slots)
 		r = contents_open(m, inode);
 		if (r < 0)
 			return r;
-		if (inode->head == DIRTY_NO_HEAD)
+		if (inode->head == DIRTY_NO_HEAD && !inode->is_near)
 			inode->is_far = is_far(inode);
+		inode->is_near = !inode->is_far;
 	}
 	/* Files that cannot be stored for now leave half of the log to the others. */
 	if (inode->is_far)

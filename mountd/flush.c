@@ -385,6 +385,7 @@ int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inod
 	free(out->body.data);
 	out->body = body;
 	out->has_body = true;
+	out->is_near = false;
 	return 0;
 }
 

@@ -51,6 +51,7 @@ struct inode {
 	double dirty_since;
 	bool goes_alone; /* no group could store it (mountd/group.h) */
 	bool is_far;	 /* it could not be stored without nodes that are in another store */
+	bool is_near;	 /* it was found not to be so, since it was loaded */
 	struct inode *dirty_next, *dirty_prev; /* all with a head, oldest change first */
 	bool is_stale;	     /* a pull may have changed it or its end: looked at anew before use */
 	bool has_siblings;   /* its body register has several values (mountd/sibling.h) */
