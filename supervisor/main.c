@@ -47,7 +47,7 @@ struct options {
 static char last_error[LOG_TEXT_MAX + 1];
 static bool is_asked; /* somebody waits for the error on the socket, and prints it */
 
-static void tell(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static void tell(const char *fmt, va_list ap)
 {
 	vsnprintf(last_error, sizeof(last_error), fmt, ap);
 	if (!is_asked)
