@@ -129,7 +129,6 @@ struct dirent_entry *dir_add(
 		.target = target,
 		.hash = hash_name(name, len),
 		.name_len = (uint16_t)len,
-		.true_len = (uint16_t)len,
 		.type = type };
 	memcpy(entry->name, name, len);
 	entry->name[len] = '\0';

@@ -20,7 +20,6 @@ struct dirent_entry {
 	uint64_t lid, target;
 	uint32_t hash;
 	uint16_t name_len; /* what is shown */
-	uint16_t true_len; /* bytes of the name in the record, a prefix of name */
 	uint8_t type;	   /* S_IFMT bits >> 12 */
 	bool is_computed;  /* a conflict name: name differs from the record's */
 	char name[];

@@ -256,7 +256,6 @@ static struct dirent_entry *put_name(struct mountd *m, const struct inode *inode
 	entry = dir_add(
 		dir, link->lid, at_node(m, inode->oid, link->target), link->type, name, len);
 	m->num_names += dir->num;
-	entry->true_len = link->name_len;
 	entry->is_computed = len != link->name_len || memcmp(name, link->name, len) != 0;
 	return entry;
 }

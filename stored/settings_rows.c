@@ -1,5 +1,6 @@
 #include "stored/settings_rows.h"
 
+#include "cas/id.h"
 #include "stored/change.h"
 #include "stored/rows.h"
 
@@ -72,30 +73,13 @@ int settings_check_name(struct engine *engine, const char *what, const char *nam
 		what, ENGINE_NAME_MAX);
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 bool settings_hex_key(const char *hex, uint8_t ret_key[32])
 {
-	size_t i;
+	struct cas_id key;
 
-	if (strlen(hex) != 64)
+	if (cas_id_parse(hex, &key) < 0)
 		return false;
-	for (i = 0; i < 32; i++) {
-		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		ret_key[i] = (uint8_t)(high << 4 | low);
-	}
+	memcpy(ret_key, key.b, 32);
 	return true;
 }
 
