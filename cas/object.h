@@ -100,21 +100,6 @@ enum cas_type {
 	(CAS_OBJECT_HEADER + CAS_OBJECT_NONCE + CAS_MANIFEST_PAYLOAD_MAX + CAS_OBJECT_TAG)
 
 /*
- * The level of zstd that bytes of a chunk or a record are worth.
- *
- * Measured on a tar of 1.2 GB of programs, libraries, sources and documentation in chunks of 64
- * KiB, on one core: level 1 leaves 28.6 % at 620 MB/s, 2 28.1 % at 580, 3 27.5 % at 490, 4 27.3 %
- * at 460 to 490, 5 26.5 % at 250, 6 26.1 % at 175. From 5 on the compressor is what a writer of two
- * cores waits for. Up to 16 KiB level 4 is another, slower search: of 6000 small files 3 leaves
- * 22.7 % at 400 MB/s, 4 21.5 % at 220. What looks like noise is not tried at all (1.5 GB/s).
- * Another level makes other bytes of the same h: what is stored already is found all the same.
- */
-static inline int cas_compress_level(size_t len)
-{
-	return len > 16384 ? 4 : 3;
-}
-
-/*
  * Is this the beginning of an object that we know? Needs no key: stored and syncd refuse strange
  * ones by it. Checks header and the bounds of len; ret_type may be NULL.
  */

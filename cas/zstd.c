@@ -4,6 +4,37 @@
 #include "cas/suite_state.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+static bool looks_like_text(const uint8_t *data, size_t len)
+{
+	enum { SLICE = 1024, NUM = 4 };
+	uint8_t all = 0;
+
+	for (size_t s = 0; s < NUM; s++) {
+		const uint8_t *p = data + (len - SLICE) / (NUM - 1) * s;
+
+		for (size_t i = 0; i < SLICE; i++)
+			all |= p[i];
+	}
+	return all < 0x80;
+}
+
+int cas_zstd_level(const void *plain, size_t len)
+{
+	if (len <= 16384)
+		return 3;
+	return looks_like_text(plain, len) ? 5 : 4;
+}
+
+/* 0 is what the level has. */
+static void set_level(ZSTD_CCtx *compressor, int level)
+{
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, level);
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_minMatch, level == 5 ? 4 : 0);
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_searchLog, level == 5 ? 4 : 0);
+}
 
 size_t cas_zstd_pack(
 	struct cas_suite *suite, int level, const void *plain, size_t len, void *out, size_t room)
@@ -12,7 +43,7 @@ size_t cas_zstd_pack(
 
 	if (cas_suite_need_compressor(suite) < 0)
 		return 0;
-	ZSTD_CCtx_setParameter(suite->compressor, ZSTD_c_compressionLevel, level);
+	set_level(suite->compressor, level);
 	n = ZSTD_compress2(suite->compressor, out, room, plain, len);
 	return ZSTD_isError(n) ? 0 : n;
 }

@@ -225,7 +225,7 @@ static size_t pack_inline(
 
 	if (body->size <= INLINE_MIN)
 		return len;
-	n = cas_zstd_pack(sealer->suite, cas_compress_level(body->size), contents, body->size,
+	n = cas_zstd_pack(sealer->suite, cas_zstd_level(contents, body->size), contents, body->size,
 		packed, body->size - 1);
 	if (n == 0 || inline_room(n) >= len - BODY_HEAD)
 		return len;

@@ -9,6 +9,7 @@
 #include "cas/object.h"
 #include "cas/sha256.h"
 #include "cas/suite.h"
+#include "cas/zstd.h"
 
 #define ALONE_BYTES (192u << 10)
 #define GROUP_MAX   32 /* two for each lane: their lengths even out */
@@ -58,8 +59,9 @@ static void prepare(struct cas_suite *suite, struct seal_job *jobs, size_t num)
 
 		if (job->is_known)
 			continue;
-		job->err = cas_chunk_prepare(suite, cas_compress_level(job->plain_len), job->plain,
-			job->plain_len, job->buf, cas_chunk_bound(job->plain_len), &job->len);
+		job->err = cas_chunk_prepare(suite, cas_zstd_level(job->plain, job->plain_len),
+			job->plain, job->plain_len, job->buf, cas_chunk_bound(job->plain_len),
+			&job->len);
 		stored = job->err == 0 ? cas_chunk_stored(job->buf, &len) : NULL;
 		if (stored != NULL)
 			hashes[num_hashes++] = (struct cas_sha256){ stored, len, job->digest.b };

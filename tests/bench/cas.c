@@ -7,6 +7,7 @@
 #include "cas/object.h"
 #include "cas/suite.h"
 #include "cas/tree.h"
+#include "cas/zstd.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -108,8 +109,8 @@ static void bench_level(struct cas_suite *suite, const char *kind, int level, co
 	report(what, len, start);
 }
 
-static void bench_seal(struct cas_suite *suite, const char *kind, int level, const uint8_t *data,
-	size_t len, const struct piece *pieces, size_t num)
+static void bench_seal(struct cas_suite *suite, const char *kind, const uint8_t *data, size_t len,
+	const struct piece *pieces, size_t num)
 {
 	static const uint8_t key[CAS_KEY_SIZE] = { 1 };
 	static uint8_t buf[CAS_OBJECT_MAX], plain[CAS_CHUNK_PLAIN_MAX];
@@ -122,8 +123,8 @@ static void bench_seal(struct cas_suite *suite, const char *kind, int level, con
 		const void *stored;
 		size_t n, m, stored_len;
 
-		if (cas_chunk_prepare(suite, level, data + pieces[i].off, pieces[i].len, buf,
-			    sizeof(buf), &n) < 0)
+		if (cas_chunk_prepare(suite, cas_zstd_level(data + pieces[i].off, pieces[i].len),
+			    data + pieces[i].off, pieces[i].len, buf, sizeof(buf), &n) < 0)
 			exit(1);
 		start = now_ns();
 		stored = cas_chunk_stored(buf, &stored_len);
@@ -259,13 +260,13 @@ int main(int argc, char **argv)
 	printf("%44zu chunks, mean %zu bytes\n", num, len / num);
 	for (int level = 0; level <= 5; level++)
 		bench_level(suite, "data", level, data, len, pieces, num);
-	bench_seal(suite, "data", cas_compress_level(CAS_CHUNKER_MEAN), data, len, pieces, num);
+	bench_seal(suite, "data", data, len, pieces, num);
 	start = now_ns();
 	num_noise = cut_all(&chunker, noise, DATA_MAX, pieces);
 	report("chunker, noise", DATA_MAX, start);
 	printf("%44zu chunks, mean %zu bytes\n", num_noise, DATA_MAX / num_noise);
 	bench_level(suite, "noise", 1, noise, DATA_MAX, pieces, num_noise);
-	bench_seal(suite, "noise", 1, noise, DATA_MAX, pieces, num_noise);
+	bench_seal(suite, "noise", noise, DATA_MAX, pieces, num_noise);
 	bench_records(&keys);
 	bench_tree();
 	cas_suite_free(suite);

@@ -2,6 +2,7 @@
 
 #include "cas/manifest.h"
 #include "cas/pad.h"
+#include "cas/zstd.h"
 
 #include "cas_test.h"
 #include "frozen.h"
@@ -312,6 +313,21 @@ static void chunk__another_level_has_the_same_h_and_another_key_stream(void **st
 					(payloads[b][i] ^ bodies[b][i]);
 			assert_in_range(same, 0, 12);
 		}
+}
+
+static void chunk__text_is_worth_more(void **state)
+{
+	static uint8_t data[65536];
+
+	(void)state;
+	memset(data, 'a', sizeof(data));
+	assert_int_equal(cas_zstd_level(data, sizeof(data)), 5);
+	data[sizeof(data) - 1] = 0x80;
+	assert_int_equal(cas_zstd_level(data, sizeof(data)), 4);
+	assert_int_equal(cas_zstd_level(data, sizeof(data) - 1), 5);
+	assert_int_equal(cas_zstd_level(data, 16385), 5);
+	assert_int_equal(cas_zstd_level(data, 16384), 3);
+	assert_int_equal(cas_zstd_level(data, 0), 3);
 }
 
 static void chunk__refuses_every_changed_byte(void **state)
@@ -729,6 +745,7 @@ int main(void)
 		cmocka_unit_test(chunk__prepare_refuses_bad_arguments),
 		cmocka_unit_test(chunk__equal_bytes_give_equal_objects),
 		cmocka_unit_test(chunk__another_level_has_the_same_h_and_another_key_stream),
+		cmocka_unit_test(chunk__text_is_worth_more),
 		cmocka_unit_test(chunk__refuses_every_changed_byte),
 		cmocka_unit_test(chunk__refuses_wrong_key_and_wrong_siv),
 		cmocka_unit_test(chunk__refuses_authentic_nonsense),
