@@ -7,7 +7,7 @@
  * engine_rollback, since the index may have a part of it.
  *
  * Payload of a frame of changes: struct change_head as little-endian u64s, then changes, each u8
- * type and its fields (change.c).
+ * type and its fields (stored/change_state.h).
  */
 #ifndef BAZIL_STORED_CHANGE_H
 #define BAZIL_STORED_CHANGE_H
@@ -95,11 +95,8 @@ int change_state(struct engine *engine, struct volume *vol);
 int change_row(struct engine *engine, const uint8_t *key, size_t key_len, const uint8_t *value,
 	size_t len);
 
-/* Applies a frame of changes while replaying. -EUCLEAN: malformed although its sum is right. */
+/* Applies a frame of changes while replaying. -EBADMSG: malformed although its sum is right, or a
+ * record that it takes is not what it was; a part of it is applied then. */
 int change_replay(struct engine *engine, const struct frame_view *frame);
-
-/* The keys of a unit's registers; the caller frees *ret. */
-int unit_keys(struct engine *engine, uint32_t space, const struct tree_unit *unit,
-	struct tree_key **ret, size_t *ret_num);
 
 #endif
