@@ -1,4 +1,7 @@
-/* Helpers of batches that reading and pulls need as well. See stored/engine.h for engine_apply. */
+/*
+ * Writing under the rules for local writers (tree/merge.h): a batch of mountd by engine_apply
+ * (stored/engine.h), or whatever an undo brings back, here.
+ */
 #ifndef BAZIL_STORED_BATCH_H
 #define BAZIL_STORED_BATCH_H
 
@@ -6,8 +9,6 @@
 
 /* Number of link registers that point to an inode. */
 int links_count(struct db_txn *txn, uint32_t vol, uint64_t oid, uint32_t *ret);
-/* Adds one, or sets `all` when there are too many. */
-int engine_changes_add(struct engine_changes *changes, const struct engine_change *change);
 
 /* A register to bring back, or that goes. */
 struct batch_op {

@@ -3,8 +3,8 @@
  * which mean nothing until the pull's commit frame: the changes refer to the records where they
  * lie. The commit frame, synced, is the moment at which the pull happened.
  */
-#include "stored/batch.h"
 #include "stored/change.h"
+#include "stored/changes.h"
 #include "stored/fallen.h"
 #include "stored/history.h"
 #include "stored/object.h"

@@ -2,6 +2,7 @@
 
 #include "stored/batch.h"
 #include "stored/change.h"
+#include "stored/changes.h"
 #include "stored/history.h"
 #include "stored/object.h"
 

@@ -343,3 +343,15 @@ int volumes_save(struct engine *engine)
 	}
 	return 0;
 }
+
+void engine_took(struct volume *vol, uint64_t incarnation, uint64_t position)
+{
+	vol->incarnation = incarnation;
+	vol->position = position;
+	vol->is_dirty = true;
+}
+
+uint64_t engine_taken(const struct volume *vol, uint64_t incarnation)
+{
+	return vol->incarnation == incarnation ? vol->position : 0;
+}
