@@ -1,6 +1,7 @@
 #include "stored/versions.h"
 
 #include "stored/history.h"
+#include "stored/page.h"
 
 #include <errno.h>
 #include <string.h>
@@ -11,27 +12,16 @@
 static int add(struct engine *engine, struct engine_page *page, struct versions *v,
 	const struct reg *reg, uint64_t since, uint64_t until)
 {
-	size_t before = page->len, i;
-	int r = 0;
+	size_t before = page->len;
+	int r;
 
 	if (v->num == v->max)
 		return -ENOBUFS;
-	for (i = 0; r == 0 && i < reg->num; i++) {
-		size_t size = element_size(&reg->e[i]);
-
-		if (size > page->cap - page->len)
-			r = -ENOBUFS;
-		else
-			r = element_read(&engine->arenas, &reg->e[i], page->records + page->len);
-		if (r == 0)
-			page->len += size;
-	}
-	if (r < 0) {
-		page->len = before;
-		return r == -ENOBUFS || r == -ENOMEM ? r : -EIO;
-	}
-	v->list[v->num++] = (struct version){ since, until, (uint32_t)(page->len - before) };
-	return 0;
+	r = page_register(engine, page, reg);
+	if (r == 0)
+		v->list[v->num++] =
+			(struct version){ since, until, (uint32_t)(page->len - before) };
+	return r;
 }
 
 static int of_register(struct engine *engine, struct volume *vol, const struct tree_key *key,

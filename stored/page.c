@@ -1,0 +1,29 @@
+#include "stored/page.h"
+
+#include <errno.h>
+
+static int page_element(struct engine *engine, struct engine_page *page, const struct element *e)
+{
+	size_t size = element_size(e);
+	int r;
+
+	if (size > page->cap - page->len)
+		return -ENOBUFS;
+	r = element_read(&engine->arenas, e, page->records + page->len);
+	if (r < 0)
+		return r == -ENOMEM ? r : -EIO;
+	page->len += size;
+	return 0;
+}
+
+int page_register(struct engine *engine, struct engine_page *page, const struct reg *reg)
+{
+	size_t before = page->len, i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < reg->num; i++)
+		r = page_element(engine, page, &reg->e[i]);
+	if (r < 0)
+		page->len = before;
+	return r;
+}
