@@ -156,8 +156,17 @@ void sync_close(struct stored *stored);
 struct store_server *stored_mount_of(struct stored *stored, const uint8_t volume[16]);
 
 /* ---- stored/serve_sync.c */
+void sync_release(struct sync_server *sync);
+
+/* ---- stored/serve_peer.c */
 /* The pulls that waited for this token, or (0) for this volume's mountd at all, go on. */
 void sync_flushed(struct stored *stored, const uint8_t volume[16], uint64_t token);
+void sync_expire(struct sync_server *sync);
+void peers_release(struct sync_server *sync);
+
+/* ---- stored/serve_objects.c */
+void sync_jobs_run(struct sync_server *sync);
+void objects_release(struct sync_server *sync);
 
 /* ---- stored/seen.c */
 /* Tells the volume's mountd what changed since a view, and answers when it shows it: who syncs and
@@ -216,11 +225,6 @@ int fetch_bring(struct stored *stored, const uint8_t volume[16], const uint8_t (
 /* ---- stored/serve_scrub.c */
 void scrubber_begin(struct stored *stored); /* after the engine is open: goes on with one */
 void scrubber_end(struct stored *stored);
-
-/* ---- stored/serve_sync.c */
-void sync_jobs_run(struct sync_server *sync);
-void sync_expire(struct sync_server *sync);
-void sync_release(struct sync_server *sync);
 
 /* ---- stored/serve_control.c */
 void control_changed(struct stored *stored);
