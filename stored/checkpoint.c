@@ -21,6 +21,7 @@
 /* Deleted rows that are stepped over: two milliseconds or so. */
 #define HIDDEN_DUE  20000
 
+#define CHANGE_BYTES 64		 /* of a change in the log, about */
 #define WRITE_BEHIND (32u << 20) /* bytes of the log that are not known to be durable */
 
 /* What the index covers, and how far numbers have come. */
@@ -177,6 +178,12 @@ int engine_go_straight(struct engine *engine)
 	if (r < 0)
 		return r == -ENOSPC ? 0 : r;
 	return db_begin(engine->db);
+}
+
+int engine_expect(struct engine *engine, uint64_t num_changes)
+{
+	return num_changes > engine->options.part_size / CHANGE_BYTES ? engine_go_straight(engine)
+								      : 0;
 }
 
 bool engine_is_dirty(const struct engine *engine)

@@ -169,6 +169,8 @@ int engine_commit_poll(struct engine *engine, uint64_t ticket);
 /* Before one operation that changes so many rows that they should not all be in memory: until the
  * next checkpoint they go straight into LMDB. Not on a full disk. */
 int engine_go_straight(struct engine *engine);
+/* The same if it makes more changes than a frame has room for (options.part_size), about. */
+int engine_expect(struct engine *engine, uint64_t num_changes);
 /* No more changes fit into memory, nor the index on the disk. */
 bool engine_is_full(const struct engine *engine);
 

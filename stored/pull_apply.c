@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EFFECT_BYTES 64 /* of an effect in the log, about */
-
 struct applying {
 	struct engine *engine;
 	struct volume *vol;
@@ -190,11 +188,9 @@ int pull_apply(struct engine *engine, struct pull *pull, struct pull_result *res
 	struct applying a = {
 		.engine = engine, .vol = vol, .merge = pull->merge, .changes = &result->changes
 	};
-	int r = 0;
+	int r;
 
-	/* Of more than a part its rows would fill the memory. */
-	if (pull->merge->num_effects > engine->options.part_size / EFFECT_BYTES)
-		r = engine_go_straight(engine);
+	r = engine_expect(engine, pull->merge->num_effects);
 	if (r == 0)
 		r = change_begin(engine);
 	if (r < 0)

@@ -34,7 +34,9 @@ static int apply(struct plan *p, const struct pulled *sync)
 	struct change_head head = { .vol = vol->number };
 	int r;
 
-	r = change_begin(engine);
+	r = engine_expect(engine, p->num_ops);
+	if (r == 0)
+		r = change_begin(engine);
 	if (r < 0)
 		return r;
 	head.time = change_time(engine, vol);
