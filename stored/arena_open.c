@@ -63,19 +63,20 @@ static int number_compare(const void *x, const void *y)
 	return (a > b) - (a < b);
 }
 
-/* The first block from its copy; what is there is no superblock. */
+/* The first block from its copy, which takes its place if it can be read but is none. */
 static int super_mend(struct arenas *a, const struct superblocks *copies, int fd, uint32_t number,
-	struct frame_super *ret)
+	bool is_readable, struct frame_super *ret)
 {
 	uint8_t head[FRAME_SUPER_SIZE];
 	int r;
 
 	r = superblocks_get(copies, number, ret);
 	if (r < 0)
-		return -EBADMSG;
+		return is_readable ? -EBADMSG : -EIO;
 	frame_super_emit(ret, head);
-	r = store_io_write_full(a->io, fd, head, sizeof(head), 0);
-	if (r == 0)
+	if (is_readable)
+		r = store_io_write_full(a->io, fd, head, sizeof(head), 0);
+	if (r == 0 && is_readable)
 		r = a->io->fdatasync(a->io->ctx, fd);
 	return r < 0 ? r : note(a, number, false);
 }
@@ -89,8 +90,8 @@ static int super_read(struct arenas *a, const struct superblocks *copies, int fd
 	r = store_io_read_full(a->io, fd, head, sizeof(head), 0);
 	if (r == 0)
 		r = frame_super_parse(head, ret);
-	if (r == -EBADMSG && size > FRAME_SUPER_SIZE)
-		return super_mend(a, copies, fd, number, ret);
+	if ((r == -EBADMSG || r == -EIO) && size > FRAME_SUPER_SIZE)
+		return super_mend(a, copies, fd, number, r == -EBADMSG, ret);
 	if (r < 0)
 		return r == -ENODATA ? -EBADMSG : r;
 	if (ret->arena != number)

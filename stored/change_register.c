@@ -183,7 +183,8 @@ int change_take_at(struct engine *engine, struct volume *vol, struct place place
 	r = scratch_grow(&engine->record, &engine->record_cap, place.len);
 	if (r == 0)
 		r = arenas_read(&engine->arenas, place, engine->record);
-	if (r == 0 && crc && crc32c(0, engine->record, place.len) != *crc)
+	if (crc && (r == -EIO || r == -ENODATA ||
+			   (r == 0 && crc32c(0, engine->record, place.len) != *crc)))
 		r = -EBADMSG;
 	if (r == 0)
 		r = element_of(&e, engine->record, place.len, place, arrived);

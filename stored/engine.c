@@ -168,7 +168,8 @@ static void log_notes(struct engine *engine)
 				note->number, note->number);
 		else
 			engine_log(engine, 4,
-				"store: arena.%08u was damaged at its start and was mended",
+				"store: arena.%08u is damaged at its start, of which there is a "
+				"copy",
 				note->number);
 	}
 }

@@ -9,6 +9,7 @@
 
 #define WINDOW	     (1u << 20)
 #define WINDOW_HEADS (4u << 10) /* where sealed bytes are stepped over */
+#define BLOCK	     4096	/* what a disk loses at a time */
 
 int scan_init(struct scan *s, const struct store_io *io)
 {
@@ -37,10 +38,30 @@ void scan_start(struct scan *s, int fd, uint32_t arena, const uint8_t id[16], ui
 	s->flags = flags;
 	s->offset = offset < FRAME_SUPER_SIZE ? FRAME_SUPER_SIZE : offset;
 	s->end = end;
-	s->bad = 0;
+	s->bad = s->lost = 0;
 	s->has_ended = false;
 	s->len = 0;
 	s->want = flags & SCAN_SEALED ? WINDOW : WINDOW_HEADS;
+}
+
+/* Block by block; zeros for what cannot be read: nothing that has a sum is zeros. */
+static int read_around(struct scan *s, uint64_t offset, size_t len)
+{
+	size_t part;
+	int r = 0;
+
+	for (size_t at = 0; r == 0 && at < len; at += part) {
+		part = BLOCK - (size_t)((offset + at) % BLOCK);
+		if (part > len - at)
+			part = len - at;
+		r = store_io_read_full(s->io, s->fd, s->window + at, part, offset + at);
+		if (r != -EIO)
+			continue;
+		memset(s->window + at, 0, part);
+		s->lost = offset + at + part;
+		r = 0;
+	}
+	return r;
 }
 
 /* Makes [offset, offset + len) available; NULL past the end, or with *ret_error set. */
@@ -67,6 +88,8 @@ static const uint8_t *bytes(struct scan *s, uint64_t offset, size_t len, int *re
 		want = (size_t)(s->end - offset);
 	s->len = 0;
 	*ret_error = store_io_read_full(s->io, s->fd, s->window, want, offset);
+	if (*ret_error == -EIO)
+		*ret_error = read_around(s, offset, want);
 	if (*ret_error < 0)
 		return NULL;
 	s->at = offset;
@@ -159,6 +182,8 @@ int scan_next(struct scan *s, struct scan_item *ret)
 		if (r == 0) {
 			if (s->bad == 0 && s->flags & SCAN_TORN) {
 				r = is_torn(s, s->offset);
+				if (r == 1 && s->lost > s->offset)
+					r = -EIO;
 				if (r < 0)
 					return r;
 			}

@@ -1,6 +1,7 @@
 /*
  * Going through the frames of one arena file, from a place on: what opening, sealing and checking
- * have in common. Stops behind a FRAME_END. Nothing is written.
+ * have in common. Stops behind a FRAME_END. Nothing is written. What the disk cannot read (-EIO) is
+ * damage: no frame, or an object that is not what its id says.
  *
  * Calling order: scan_init once; scan_start for a file; scan_next until it is 0 or fails
  * (scan_start again for another file); scan_release. Payloads are valid until the next call.
@@ -39,7 +40,8 @@ enum scan_flags {
 	/* An object that is not what its id says is a hole; without it, damage. */
 	SCAN_HOLES = 2,
 	/* What is missing and not known by a later frame to have been durable is the end, with all
-	 * that follows: a tail. scan.next, the first sequence to come, is to be set. */
+	 * that follows: a tail. scan.next, the first sequence to come, is to be set. -EIO: some of
+	 * that cannot be read, so that nobody knows. */
 	SCAN_TORN = 4,
 };
 
@@ -66,6 +68,7 @@ struct scan {
 	uint64_t end;
 	uint64_t next; /* sequence of the next frame */
 	uint64_t bad;  /* where damage began, or 0 */
+	uint64_t lost; /* where the last block ends that could not be read */
 	bool has_ended;
 	uint8_t *window;
 	size_t cap, len, want;

@@ -81,6 +81,14 @@ static void trailer_parse(const uint8_t *p, struct sealed_trailer *t)
 	memcpy(t->digest, p + 88, 32);
 }
 
+/* What is not there or cannot be read is as good as damaged. */
+static int footer_read(const struct store_io *io, int fd, void *data, size_t len, uint64_t offset)
+{
+	int r = store_io_read_full(io, fd, data, len, offset);
+
+	return r == -EIO || r == -ENODATA ? -EBADMSG : r;
+}
+
 int sealed_trailer_read(const struct store_io *io, int fd, uint32_t number, const uint8_t id[16],
 	uint64_t size, struct sealed_trailer *ret)
 {
@@ -89,9 +97,9 @@ int sealed_trailer_read(const struct store_io *io, int fd, uint32_t number, cons
 
 	if (size < FRAME_SUPER_SIZE + SEALED_TRAILER_SIZE)
 		return -ENODATA;
-	r = store_io_read_full(io, fd, data, sizeof(data), size - sizeof(data));
+	r = footer_read(io, fd, data, sizeof(data), size - sizeof(data));
 	if (r < 0)
-		return r;
+		return r == -EBADMSG ? -ENODATA : r;
 	if (memcmp(data, trailer_magic, 4) != 0 || le32_get(data + 156) != crc32c(0, data, 156))
 		return -ENODATA;
 	/* Of a later version it counts as none: the arena is sealed anew in this one. */
@@ -143,9 +151,9 @@ static int range_crc(const struct store_io *io, int fd, uint64_t from, uint64_t 
 	while (from < to) {
 		size_t len = to - from < sizeof(buf) ? (size_t)(to - from) : sizeof(buf);
 
-		r = store_io_read_full(io, fd, buf, len, from);
+		r = footer_read(io, fd, buf, len, from);
 		if (r < 0)
-			return r == -ENODATA ? -EBADMSG : r;
+			return r;
 		*ret = crc32c(*ret, buf, len);
 		from += len;
 	}
@@ -177,7 +185,7 @@ int sealed_arena_open(struct sealed_arena *ret, const struct store_io *io, int f
 	ret->mph = malloc(t->mph_len);
 	if (!ret->mph)
 		return -ENOMEM;
-	r = store_io_read_full(io, fd, ret->mph, t->mph_len, mph_at(t));
+	r = footer_read(io, fd, ret->mph, t->mph_len, mph_at(t));
 	if (r < 0)
 		sealed_arena_close(ret);
 	return r;
@@ -199,14 +207,14 @@ int sealed_arena_slot(const struct sealed_arena *s, uint32_t slot, struct sealed
 
 	if (slot >= s->trailer.num_objects)
 		return -ENOENT;
-	r = store_io_read_full(
+	r = footer_read(
 		s->io, s->fd, number, sizeof(number), slots_at(&s->trailer) + (uint64_t)slot * 4);
 	if (r < 0)
 		return r;
 	n = le32_get(number);
 	if (n >= s->trailer.num_objects)
 		return -EBADMSG;
-	r = store_io_read_full(s->io, s->fd, entry, sizeof(entry),
+	r = footer_read(s->io, s->fd, entry, sizeof(entry),
 		s->trailer.footer + (uint64_t)n * SEALED_OBJECT_SIZE);
 	return r < 0 ? r : object_parse(s, entry, ret);
 }
@@ -281,7 +289,7 @@ static const uint8_t *section_peek(
 		return NULL;
 	r->have = r->left < r->batch ? r->left : r->batch;
 	r->used = 0;
-	*ret_error = store_io_read_full(s->io, s->fd, r->buf, (size_t)r->have * r->size, r->at);
+	*ret_error = footer_read(s->io, s->fd, r->buf, (size_t)r->have * r->size, r->at);
 	if (*ret_error < 0)
 		return NULL;
 	r->left -= r->have;

@@ -152,6 +152,9 @@ static int gather(struct build *b, struct scan *scan, struct digest *digest, uin
 	}
 	if (kind < 0)
 		return kind;
+	/* It may be read again tomorrow, but nobody would look behind a footer that knows damage. */
+	if (scan->lost > 0)
+		return -EIO;
 	if (!has_end)
 		return put_end(b, (end + 7) & ~UINT64_C(7), digest);
 	/* What a torn footer left. */
