@@ -56,6 +56,17 @@ static void start(struct rig *rig)
 	rig_new(rig);
 }
 
+/* All is durable and in LMDB by the main thread alone: an fdatasync of the thread's that a
+ * checkpoint leaves behind would be counted whenever the processor has time for it. */
+static void settle(struct rig *rig)
+{
+	assert_int_equal(engine_sync(rig->engine), 0);
+	assert_int_equal(engine_checkpoint(rig->engine), 0);
+	assert_int_equal(engine_tick(rig->engine), 0);
+	assert_int_equal(atomic_load(&begun), 0);
+	atomic_store(&woken, 0);
+}
+
 static bool comes_to(atomic_uint *count, unsigned value)
 {
 	for (int i = 0; i < 5000 && atomic_load(count) < value; i++)
@@ -153,28 +164,26 @@ static void put_much(struct rig *rig, unsigned *num, unsigned upto)
 static void durable__much_is_written_before_anybody_asks(void **state)
 {
 	struct rig rig = { 0 };
-	unsigned num = 0, before;
+	unsigned num = 0;
 	uint64_t written;
 
 	rig.options.checkpoint_ms = 3600000;
 	start(&rig);
 	rig_file(&rig, TREE_ROOT, "a", NULL);
-	assert_int_equal(engine_checkpoint(rig.engine), 0);
-	assert_int_equal(engine_tick(rig.engine), 0);
-	before = atomic_load(&begun);
+	settle(&rig);
 	pthread_mutex_lock(&gate);
 	put_much(&rig, &num, 63);
-	assert_int_equal(atomic_load(&begun), before);
+	assert_int_equal(atomic_load(&begun), 0);
 	put_much(&rig, &num, 64);
-	assert_true(comes_to(&begun, before + 1));
+	assert_true(comes_to(&begun, 1));
 	written = rig.engine->arenas.written;
 	put_much(&rig, &num, 65);
 	assert_false(engine_is_durable(rig.engine, written));
 	pthread_mutex_unlock(&gate);
-	assert_true(comes_to(&ended, before + 1));
+	assert_true(comes_to(&ended, 1));
 	while (!engine_is_durable(rig.engine, written))
 		assert_int_equal(engine_sync_poll(rig.engine), 0);
-	assert_int_equal(atomic_load(&begun), before + 1);
+	assert_int_equal(atomic_load(&begun), 1);
 	rig_free(&rig);
 }
 
@@ -201,8 +210,7 @@ static void durable__a_checkpoint_waits_for_its_log(void **state)
 
 	rig.options.checkpoint_ops = 1;
 	start(&rig);
-	assert_int_equal(engine_checkpoint(rig.engine), 0);
-	atomic_store(&woken, 0);
+	settle(&rig);
 	first = covered(&rig);
 	rig_file(&rig, TREE_ROOT, "a", NULL);
 	pthread_mutex_lock(&gate);
