@@ -18,7 +18,7 @@ struct ipc_call *call_new(struct ipc_chan *chan, const struct ipc_frame *frame)
 	call->serial = frame->serial;
 	call->type = frame->type;
 	call->priority = chan->priority;
-	call->secret = chan->secret;
+	call->secret = chan->service->secret;
 	call->next = chan->calls;
 	call->prev = &chan->calls;
 	if (call->next)
@@ -133,6 +133,8 @@ int ipc_send_reply(struct ipc_call *call, uint16_t type, ipc_encode_fn *encode, 
 	w = chan_begin(call->chan);
 	r = w ? encode(msg, w) : -ENOMEM;
 	if (r < 0) {
+		if (w)
+			chan_discard(call->chan, w);
 		(void)send_error(call, r, "the answer does not fit into a message");
 		goto out;
 	}

@@ -55,8 +55,8 @@ void chan_unref(struct ipc_chan *chan)
 {
 	if (--chan->refs)
 		return;
-	queue_clear(&chan->out, chan->secret);
-	queue_clear(&chan->in, chan->secret);
+	queue_clear(&chan->out, chan->service->secret);
+	queue_clear(&chan->in, chan->service->secret);
 	pending_free(chan);
 	free(chan->rx);
 	free(chan->tx);
@@ -75,8 +75,8 @@ static void stop(struct ipc_chan *chan)
 	if (chan->fd >= 0)
 		close(chan->fd);
 	chan->fd = -1;
-	queue_clear(&chan->out, chan->secret);
-	queue_clear(&chan->in, chan->secret);
+	queue_clear(&chan->out, chan->service->secret);
+	queue_clear(&chan->in, chan->service->secret);
 }
 
 void chan_fail(struct ipc_chan *chan, int err)
@@ -427,13 +427,12 @@ static int keep(struct ipc_chan *chan, struct ipc_frame *frame)
 static int handle_kept(struct ipc_chan *chan)
 {
 	struct chan_msg *m = queue_take(&chan->in);
-	const bool secret = chan->secret;
 	struct ipc_frame frame;
 	int e;
 
 	chan_msg_frame(m, &frame);
 	e = handle_and_close(chan, &frame);
-	chan_msg_free(m, secret);
+	chan_msg_free(m, chan->service->secret);
 	return e;
 }
 
@@ -451,13 +450,15 @@ static int receive_into(struct ipc_chan *chan, uint8_t *buf)
 	}
 	if (n < 0) {
 		chan_set_error(chan, "%s: receiving: %s", chan->service->name, strerror((int)-n));
+		if (chan->service->secret)
+			explicit_bzero(buf, IPC_MSG_MAX);
 		return (int)n;
 	}
 	if (chan->wait && !is_waited_for(chan, &frame))
 		e = keep(chan, &frame);
 	else
 		e = handle_and_close(chan, &frame);
-	if (chan->secret)
+	if (chan->service->secret)
 		explicit_bzero(buf, (size_t)n);
 	return e < 0 ? e : 1;
 }
@@ -689,11 +690,6 @@ const char *ipc_chan_error(const struct ipc_chan *chan)
 void ipc_chan_set_spin(struct ipc_chan *chan, unsigned usec)
 {
 	chan->spin_usec = usec;
-}
-
-void ipc_chan_set_secret(struct ipc_chan *chan, bool secret)
-{
-	chan->secret = secret;
 }
 
 void ipc_chan_on_progress(struct ipc_chan *chan, ipc_progress_fn *fn, void *arg)

@@ -117,9 +117,6 @@ int ipc_chan_flush(struct ipc_chan *chan, int timeout_ms);
 /* X_wait() looks for its answer for this long before it lets the processor go; 0 at first. */
 void ipc_chan_set_spin(struct ipc_chan *chan, unsigned usec);
 
-/* What is sent and received carries keys: overwrite every copy of it in this process after use. */
-void ipc_chan_set_secret(struct ipc_chan *chan, bool secret);
-
 /* Progress of requests of ours. serial: which one, as ipc_chan_last_serial() said after sending it.
  */
 typedef void ipc_progress_fn(

@@ -62,7 +62,6 @@ struct ipc_chan {
 	bool owner_gone;
 	bool got_hello;
 	bool tx_broken;
-	bool secret;
 	int fail_err; /* to be noticed from the loop, when fail_later */
 	bool fail_later;
 
@@ -143,6 +142,8 @@ void chan_msg_frame(struct chan_msg *msg, struct ipc_frame *frame);
 struct ipc_writer *chan_begin(struct ipc_chan *chan);
 int chan_send(struct ipc_chan *chan, enum ipc_kind kind, uint16_t type, uint64_t serial,
 	struct ipc_writer *w, int priority);
+/* Instead of chan_send(): it will not be sent. */
+void chan_discard(struct ipc_chan *chan, const struct ipc_writer *w);
 int chan_flush(struct ipc_chan *chan);
 
 /* pending.c */

@@ -9,7 +9,7 @@ Makes C of a schema file (*.msg): structs, bounds, codecs, senders, dispatch, na
 
 Grammar (comments begin with #; one directly above a declaration or field is carried into the header):
 
-    channel NAME CLIENT -> SERVER version N [keyed]
+    channel NAME CLIENT -> SERVER version N [keyed] [secret]
     struct NAME                                  then fields
     request NAME NUMBER [served by ROLE] [offline]   then fields, then `reply` and its fields
     notice NAME NUMBER SENDER -> RECEIVER        then fields
@@ -17,7 +17,8 @@ Grammar (comments begin with #; one directly above a declaration or field is car
 
 Types: u8 u16 u32 u64 i64 bool; fixed N; bytes MAX; text MAX; list MAX TYPE with TYPE a struct's name, fixed N,
 u32 or u64; struct NAME; fd. Channels are arrays of exact length; keyed ones are maps by position (1, 2, ...)
-of the field, so fields are only ever appended.
+of the field, so fields are only ever appended. Of a secret one, which carries keys, each copy of a message is
+overwritten after use.
 """
 import hashlib
 import os
@@ -67,7 +68,7 @@ class Schema:
     def __init__(self):
         self.structs, self.requests, self.notices = {}, [], []
         self.name = self.comment = None
-        self.keyed = False
+        self.keyed = self.secret = False
 
     def roles(self):
         return sorted({r.role for r in self.requests if r.role})
@@ -159,11 +160,12 @@ class Parser:
 
     def on_channel(self, words, comment):
         s = self.schema
-        if s.name or len(words) not in (6, 7) or words[2] != "->" or words[4] != "version":
-            fail(self.where, "expected once: channel NAME CLIENT -> SERVER version N [keyed]")
+        if s.name or len(words) not in (6, 7, 8) or words[2] != "->" or words[4] != "version":
+            fail(self.where, "expected once: channel NAME CLIENT -> SERVER version N [keyed] [secret]")
         s.name, s.client, s.server = self.identifier(words[0]), words[1], words[3]
-        s.version, s.keyed, s.comment = int(words[5]), words[6:] == ["keyed"], comment
-        if words[6:] not in ([], ["keyed"]) or s.client == s.server or s.version < 1:
+        s.version, s.comment = int(words[5]), comment
+        s.keyed, s.secret = "keyed" in words[6:], "secret" in words[6:]
+        if words[6:] != ["keyed"] * s.keyed + ["secret"] * s.secret or s.client == s.server or s.version < 1:
             fail(self.where, "malformed channel")
 
     def on_struct(self, words, comment):
@@ -445,20 +447,22 @@ def points(m):
     return any(f.kind in ("text", "bytes", "list", "struct") for f in m.fields)
 
 
-def c_codec(m):
+def c_codec(s, m):
     n = m.name
+    free = "ipc_mem_wipe" if s.secret else "ipc_mem_free"
     fds = [f.name for f in m.fields if f.kind == "fd"]
     out = [f"int {n}_encode(const struct {n} *m, struct ipc_writer *w)", "{",
            f"\tput_{n}(w, m);", "\treturn w->err;", "}", "",
            f"int {n}_decode(struct ipc_reader *r, struct {n} *m)", "{", "\tint e;", "",
            "\tmemset(m, 0, sizeof(*m));", f"\tget_{n}(r, m);",
-           "\tm->ipc_storage = r->mem;" if points(m) else "\tipc_mem_free(r->mem);",
+           "\tm->ipc_storage = r->mem;" if points(m) else f"\t{free}(r->mem);",
            "\tr->mem = NULL;", "\te = ipc_reader_end(r);",
            "\tif (e < 0)", f"\t\t{n}_release(m);", "\treturn e;", "}", "",
            f"void {n}_release(struct {n} *m)", "{"]
     for f in fds:
         out += [f"\tif (m->{f} >= 0)", f"\t\tclose(m->{f});"]
-    out += ["\tipc_mem_free(m->ipc_storage);", "\tmemset(m, 0, sizeof(*m));"]
+    out += [f"\t{free}(m->ipc_storage);",
+            "\texplicit_bzero(m, sizeof(*m));" if s.secret else "\tmemset(m, 0, sizeof(*m));"]
     out += [f"\tm->{f} = -1;" for f in fds]
     return out + ["}", ""]
 
@@ -581,6 +585,7 @@ def c_side(s, side, role=None):
     return out + [
         f"const struct ipc_service {service} = {{", f'\t.name = "{c}",',
         f"\t.version = {s.version},", f"\t.keyed = {'true' if s.keyed else 'false'},",
+        f"\t.secret = {'true' if s.secret else 'false'},",
         f"\t.digest = {c}_digest,", f"\t.type_name = {c}_type_name,",
         f"\t.request = {on_request},", f"\t.notice = {on_notice},",
         f"\t.check = {c}_check,", "};"]
@@ -633,7 +638,9 @@ def c_header(s, source, sha):
         out += [f"/* {n}: {a} -> {b} */", f"int {n}(struct ipc_chan *chan, const struct {n} *msg);",
                 f"void on_{n}(struct {c}_{side} *self, const struct {n} *msg);", ""]
     out += ["/*", " * Codecs. _decode() takes over the reader's storage and the descriptors that it reads; on failure",
-            " * nothing is left to release. _release() frees and closes what a decoded message owns.", " */"]
+            " * nothing is left to release. _release() frees and closes what a decoded message owns."]
+    out += [" * It carries keys: a sent message is its owner's to overwrite, a released one is overwritten."] * s.secret
+    out += [" */"]
     for m in s.messages():
         n = m.name
         out += [f"int {n}_encode(const struct {n} *m, struct ipc_writer *w);",
@@ -655,7 +662,7 @@ def c_codecs(s, sha):
             out += c_preset(s, m)
         out += c_put(s, m) + c_get(s, m)
     for m in s.messages():
-        out += c_put(s, m) + c_get(s, m) + c_codec(m)
+        out += c_put(s, m) + c_get(s, m) + c_codec(s, m)
     return out + c_check(s) + c_names(s)
 
 

@@ -47,12 +47,6 @@ void *ipc_mem_alloc(struct ipc_mem **mem, size_t size)
 	return memset(p, 0, size);
 }
 
-void ipc_mem_wipe(struct ipc_mem *mem)
-{
-	for (; mem; mem = mem->next)
-		explicit_bzero(mem->data, mem->used);
-}
-
 void ipc_mem_free(struct ipc_mem *mem)
 {
 	while (mem) {
@@ -60,4 +54,11 @@ void ipc_mem_free(struct ipc_mem *mem)
 		free(mem);
 		mem = next;
 	}
+}
+
+void ipc_mem_wipe(struct ipc_mem *mem)
+{
+	for (struct ipc_mem *m = mem; m; m = m->next)
+		explicit_bzero(m->data, m->used);
+	ipc_mem_free(mem);
 }

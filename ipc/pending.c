@@ -149,17 +149,18 @@ int ipc_send_request(struct ipc_chan *chan, uint16_t type, ipc_encode_fn *encode
 	unsigned timeout_ms, ipc_replied_fn *replied, ipc_any_fn *done, void *arg)
 {
 	struct ipc_writer *w = chan->dead ? NULL : chan_begin(chan);
-	struct pending *p;
+	struct pending *p = NULL;
 	int r;
 
 	if (!w)
 		return chan->dead ? -ECONNRESET : -ENOMEM;
 	r = encode(msg, w);
-	if (r < 0)
-		return r;
-	p = pending_add(chan, type, timeout_ms);
-	if (!p)
-		return -ENOMEM;
+	if (r == 0)
+		p = pending_add(chan, type, timeout_ms);
+	if (!p) {
+		chan_discard(chan, w);
+		return r < 0 ? r : -ENOMEM;
+	}
 	p->replied = replied;
 	p->done = done;
 	p->arg = arg;
@@ -172,10 +173,10 @@ int ipc_send_request(struct ipc_chan *chan, uint16_t type, ipc_encode_fn *encode
 int ipc_send_notice(struct ipc_chan *chan, uint16_t type, ipc_encode_fn *encode, const void *msg)
 {
 	struct ipc_writer *w = chan_begin(chan);
-	int r;
 
 	if (!w)
 		return -ENOMEM;
-	r = encode(msg, w);
-	return r < 0 ? r : chan_send(chan, IPC_NOTICE, type, 0, w, chan->priority);
+	/* What does not fit is the writer's error. */
+	(void)encode(msg, w);
+	return chan_send(chan, IPC_NOTICE, type, 0, w, chan->priority);
 }

@@ -144,19 +144,24 @@ static int transmit(struct ipc_chan *chan, size_t len, const int *fds, size_t nu
 	return r;
 }
 
+void chan_discard(struct ipc_chan *chan, const struct ipc_writer *w)
+{
+	if (chan->service->secret)
+		explicit_bzero(w->data, w->len);
+}
+
 int chan_send(struct ipc_chan *chan, enum ipc_kind kind, uint16_t type, uint64_t serial,
 	struct ipc_writer *w, int priority)
 {
-	int r;
+	int r = w->err;
 
 	if (chan->dead || chan->fail_later || chan->tx_broken)
-		return -ECONNRESET;
-	if (w->err)
-		return w->err;
-	ipc_frame_head(chan->tx, kind, type, serial, w->len, w->num_fds);
-	r = transmit(chan, IPC_HEADER_LEN + w->len, w->fds, w->num_fds, priority);
-	if (chan->secret)
-		explicit_bzero(chan->tx, IPC_HEADER_LEN + w->len);
+		r = -ECONNRESET;
+	if (r == 0) {
+		ipc_frame_head(chan->tx, kind, type, serial, w->len, w->num_fds);
+		r = transmit(chan, IPC_HEADER_LEN + w->len, w->fds, w->num_fds, priority);
+	}
+	chan_discard(chan, w);
 	return r;
 }
 
@@ -170,11 +175,11 @@ int chan_flush(struct ipc_chan *chan)
 		if (r == -EAGAIN || r == -ENOBUFS || r == -ETOOMANYREFS)
 			return 0;
 		if (r < 0) {
-			queue_clear(&chan->out, chan->secret);
+			queue_clear(&chan->out, chan->service->secret);
 			chan->tx_broken = true;
 			return -ECONNRESET;
 		}
-		chan_msg_free(queue_take(&chan->out), chan->secret);
+		chan_msg_free(queue_take(&chan->out), chan->service->secret);
 	}
 	return 0;
 }

@@ -33,6 +33,8 @@ struct ipc_service {
 	uint32_t version;
 	/* Maps instead of arrays: sides of different versions understand each other. */
 	bool keyed;
+	/* Keys travel over it: every copy of a message in this process is overwritten after use. */
+	bool secret;
 	const uint8_t *digest;
 	const char *(*type_name)(uint16_t type);
 	/* Decode and call on_...(). NULL: this side gets none. -EBADMSG, or -ENOSYS: no such type.

@@ -18,14 +18,12 @@ struct kind {
 	const char *channel;
 	const char *role;
 	const struct ipc_service *service;
-	/* Keys travel over it: no copy of a message is left in memory. */
-	bool is_secret;
 };
 
 static const struct kind kinds[] = {
-	[CLIENT_KEY] = { "key", "mountd", &key_server_service, true },
-	[CLIENT_IDENT] = { "ident", "syncd", &ident_server_service, true },
-	[CLIENT_CTL] = { "ctl", "supervisor", &ctl_server_keyd_service, false },
+	[CLIENT_KEY] = { "key", "mountd", &key_server_service },
+	[CLIENT_IDENT] = { "ident", "syncd", &ident_server_service },
+	[CLIENT_CTL] = { "ctl", "supervisor", &ctl_server_keyd_service },
 };
 #define NUM_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -165,9 +163,7 @@ void client_open(struct client *client)
 		client->chan = NULL;
 		log_error_errno(r, "keyd: edge %s %" PRIu64, kind->channel, client->id);
 		client_free(client);
-		return;
 	}
-	ipc_chan_set_secret(client->chan, kind->is_secret);
 }
 
 void client_free(struct client *client)

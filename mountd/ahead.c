@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cas/object.h"
@@ -73,6 +74,7 @@ void ahead_free(struct ahead *ahead)
 		free(ahead->groups[i].bufs);
 		free(ahead->groups[i].outs);
 	}
+	explicit_bzero(ahead->groups, sizeof(ahead->groups)); /* the keys */
 	free(ahead);
 }
 

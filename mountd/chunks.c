@@ -73,6 +73,7 @@ void chunks_free(struct chunks *chunks)
 		close(chunks->arenas[i].fd);
 	for (size_t i = 0; i < chunks->num_plain; i++)
 		free(chunks->plain[i].data);
+	explicit_bzero(chunks->known, NUM_KNOWN * sizeof(*chunks->known)); /* the keys */
 	free(chunks->known);
 	free(chunks);
 }

@@ -92,7 +92,6 @@ int edges_open_key(struct mountd *m, int fd)
 	if (r < 0)
 		return r;
 	ipc_chan_set_spin(m->edges.key, EDGE_SPIN_USEC);
-	ipc_chan_set_secret(m->edges.key, true);
 	return 0;
 }
 

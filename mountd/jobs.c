@@ -28,6 +28,7 @@ void jobs_release(struct jobs *jobs)
 {
 	free(jobs->sealed);
 	jobs->sealed = NULL;
+	explicit_bzero(jobs->list, sizeof(jobs->list)); /* the keys */
 }
 
 void jobs_clear(struct jobs *jobs)

@@ -103,7 +103,6 @@ static int open_ident(struct syncd *d, int fd)
 	r = ipc_chan_open(&d->ident, d->loop, fd, &ident_client_service, d, ident_closed);
 	if (r < 0)
 		return r;
-	ipc_chan_set_secret(d->ident, true);
 	return ident_public(d->ident, &(struct ident_public){ 0 }, public_done, d);
 }
 

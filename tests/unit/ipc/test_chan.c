@@ -314,7 +314,6 @@ static void wait__spins_and_times_out(void **state)
 	pid_t pid = spawn_server(&client.chan, &client, false);
 
 	ipc_chan_set_spin(client.chan, 200);
-	ipc_chan_set_secret(client.chan, true);
 	for (unsigned i = 0; i < 1000; i++) {
 		assert_int_equal(
 			test_echo_wait(client.chan, &(struct test_echo){ .n = i }, -1, &reply), 0);

@@ -71,6 +71,17 @@ class Ipcgen(unittest.TestCase):
                      HEAD.replace("\n", " keyed\n") + "request ab_x 1\n\ta\tfd\nreply\n")
         self.refused(2, "does not fit", HEAD + "request ab_x 1\n\ta\tfixed 100000\n\tb\tfixed 100000\nreply\n")
 
+    def test_a_secret_channel_is_overwritten(self):
+        text = HEAD.replace("\n", "%s\n") + "request ab_x 1\nreply\n\ta\tlist 3 u32\n"
+        self.refused(1, "malformed channel", text % " hidden")
+        self.refused(1, "malformed channel", text % " secret keyed")
+        for words, wiped in (("", False), (" keyed", False), (" secret", True), (" keyed secret", True)):
+            made = compile_schema(text % words)[2]
+            self.assertEqual("ipc_mem_wipe(m->ipc_storage)" in made["ab_codec.gen.c"], wiped)
+            self.assertEqual("ipc_mem_free(" in made["ab_codec.gen.c"], not wiped)
+            for side in ("ab_client.gen.c", "ab_server.gen.c"):
+                self.assertIn(".secret = " + ("true" if wiped else "false"), made[side])
+
     def test_comments_and_white_space_do_not_change_the_digest(self):
         def digest_of(text):
             made = compile_schema(text)[2]["ab.gen.h"]
