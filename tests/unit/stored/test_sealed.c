@@ -9,12 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -815,73 +813,6 @@ static void sealed__a_full_disk_leaves_it_for_later(void **state)
 	rig_free(&rig);
 }
 
-/* ---- an old store */
-
-static void unpack(const char *archive, const char *path)
-{
-	static char tar[] = "tar", into[] = "-C", strip[] = "--strip-components=1", x[] = "-xJf";
-	char *const argv[] = { tar, into, (char *)(uintptr_t)path, strip, x,
-		(char *)(uintptr_t)archive, NULL };
-	int status;
-	pid_t pid;
-
-	assert_int_equal(posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-}
-
-static void open_archive(const char *archive, uint64_t sum)
-{
-	struct rig rig = { 0 };
-	uint8_t tag[32], id[32], text[64] = { 0 };
-	static uint8_t bytes[20000];
-	struct place place;
-	char path[96];
-	int fd;
-
-	snprintf(rig.path, sizeof(rig.path), "/tmp/bazil-store-XXXXXX");
-	assert_non_null(mkdtemp(rig.path));
-	unpack(archive, rig.path);
-	rig.dir_fd = open(rig.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rig.options.reserve_size = UINT64_MAX;
-	rig.options.map_size = 64u << 20;
-	rig.options.arena_size = 128 << 10;
-	for (int round = 0; round < 4; round++) {
-		rig.options.rebuild = round == 2;
-		rig_open(&rig);
-		assert_int_equal(damaged(&rig), 0);
-		assert_true(rig_digest(&rig, true) == sum);
-		for (unsigned i = 0; i < 60; i++) {
-			memset(tag, (int)i + 1, sizeof(tag));
-			assert_int_equal(engine_have(rig.engine, tag, id), 0);
-			assert_int_equal(engine_locate(rig.engine, id, &place), 0);
-			assert_int_equal(place.len, 500 + i * 300);
-			assert_int_equal(engine_read_object(rig.engine, id, place, bytes), 0);
-			assert_int_equal(
-				bytes[place.len - 1], (uint8_t)((place.len - 1) / 64 * 7 + i));
-		}
-		rig_path(&rig, "format", path);
-		fd = open(path, O_RDONLY);
-		assert_true(read(fd, text, sizeof(text) - 1) > 0);
-		close(fd);
-		assert_non_null(strstr((char *)text, "version 4\n"));
-		if (round == 1)
-			store_seal(&rig);
-		rig_close(&rig);
-	}
-	rig_free(&rig);
-}
-
-static void sealed__a_store_of_format_1_is_upgraded(void **state)
-{
-	open_archive(BAZIL_TEST_DATA "/store-v1/store.tar.xz", UINT64_C(0x6742a36bb14eb39a));
-}
-
-static void sealed__a_store_of_format_2_is_read_for_ever(void **state)
-{
-	open_archive(BAZIL_TEST_DATA "/store-v2/store.tar.xz", UINT64_C(0xa73c55afdd680e89));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -902,8 +833,6 @@ int main(void)
 		cmocka_unit_test(sealed__more_arenas_than_descriptors),
 		cmocka_unit_test(sealed__an_arena_ends_behind_so_many_frames),
 		cmocka_unit_test(sealed__a_full_disk_leaves_it_for_later),
-		cmocka_unit_test(sealed__a_store_of_format_1_is_upgraded),
-		cmocka_unit_test(sealed__a_store_of_format_2_is_read_for_ever),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
