@@ -4,7 +4,8 @@
  * by changes, or by the death of mountd, misses and repeats nothing that was there all the time.
  *
  * `complete`: every name of the directory is here, so a missing one is known to be missing and
- * a listing needs no stored. A directory made here is complete from its birth.
+ * a listing needs no stored. A directory made here is complete from its birth; one that is loaded
+ * has all names up to a link id, beside those that were asked for or made.
  *
  * A name may be a conflict name (shown instead of the true one, see view.h): shown_len, shown.
  */
@@ -27,6 +28,8 @@ struct dirent_entry {
 
 struct dir {
 	bool complete;
+	uint64_t upto;	/* all with link ids up to this are here */
+	uint32_t asked; /* how often for a single name */
 	struct dirent_entry **table;
 	size_t size, num;
 	struct dirent_entry **order; /* by lid, somewhere in order_room; as many fit as in table */

@@ -17,7 +17,9 @@
 #include "mountd/snapshots.h"
 #include "tree/view.h"
 
-#define NAMES_MAX (256u << 10) /* in all directories together */
+#define NAMES_MAX     (256u << 10) /* in all directories together */
+#define NAMES_SMALL   64	   /* loading them costs no more than asking for one */
+#define NAMES_PER_ASK 8		   /* that cost about what asking for one does */
 
 /* The records of one inode as they come by: the greatest of each register is kept. */
 struct gathered {
@@ -410,23 +412,31 @@ int load_page(struct mountd *m, struct inode *dir, uint64_t after, uint32_t max,
 	return r;
 }
 
-int load_all_names(struct mountd *m, struct inode *inode)
+/* The first page of what is not loaded yet. */
+static int load_more_names(struct mountd *m, struct inode *inode)
 {
-	uint64_t last = 0;
-	bool end = inode->dir->complete;
+	struct dir *dir = inode->dir;
+	uint64_t last;
+	bool end;
 	int r;
 
 	inode->pins++;
-	while (!end) {
-		r = load_page(m, inode, last, 0, &last, &end);
-		if (r < 0) {
-			inode->pins--;
-			return r;
-		}
-	}
-	inode->dir->complete = true;
+	r = load_page(m, inode, dir->upto, 0, &last, &end);
 	inode->pins--;
+	if (r < 0)
+		return r;
+	dir->upto = last;
+	dir->complete = end;
 	return 0;
+}
+
+int load_all_names(struct mountd *m, struct inode *inode)
+{
+	int r = 0;
+
+	while (r == 0 && !inode->dir->complete)
+		r = load_more_names(m, inode);
+	return r;
 }
 
 static int ask_tag(
@@ -462,12 +472,34 @@ int load_tag(struct mountd *m, struct inode *dir, const uint8_t tag[TREE_TAG_SIZ
 	return 0;
 }
 
+static int ask_name(struct mountd *m, struct inode *dir, const char *name, size_t len)
+{
+	uint8_t tag[TREE_TAG_SIZE];
+	uint64_t lid;
+
+	cas_name_tag(&m->sealer.keys, at_oid(m, dir->oid), name, len, tag);
+	dir->dir->asked++;
+	return ask_tag(m, dir, tag, &lid);
+}
+
+/* Who looks at each file of a large directory would ask for each name: the more were asked for, the
+ * more is loaded, and the names that come next are here. */
+static int find_name(struct mountd *m, struct inode *inode, const char *name, size_t len)
+{
+	struct dir *dir = inode->dir;
+	int r = 0;
+
+	if (inode->entries <= LOAD_NAMES_MAX && dir->num < dir->asked * NAMES_PER_ASK)
+		r = load_more_names(m, inode);
+	if (r < 0 || dir->complete || dir_find(dir, name, len) != NULL)
+		return r;
+	return ask_name(m, inode, name, len);
+}
+
 int load_name(struct mountd *m, struct inode *dir, const char *name, size_t len,
 	struct dirent_entry **ret)
 {
 	static const char mark[] = ".conflict-";
-	uint8_t tag[TREE_TAG_SIZE];
-	uint64_t lid;
 	int r;
 
 	*ret = dir_find(dir->dir, name, len);
@@ -475,14 +507,11 @@ int load_name(struct mountd *m, struct inode *dir, const char *name, size_t len,
 		return 0;
 	if (dir->dir->complete)
 		return -ENOENT;
-	/* A small directory costs no more to load than one name of it. A conflict name is found
-	 * only among all of them. */
-	if (dir->entries <= 64 || memmem(name, len, mark, sizeof(mark) - 1) != NULL)
+	/* A conflict name is found only among all of them. */
+	if (dir->entries <= NAMES_SMALL || memmem(name, len, mark, sizeof(mark) - 1) != NULL)
 		r = dir->entries > LOAD_NAMES_MAX ? -ENOENT : load_all_names(m, dir);
-	else {
-		cas_name_tag(&m->sealer.keys, at_oid(m, dir->oid), name, len, tag);
-		r = ask_tag(m, dir, tag, &lid);
-	}
+	else
+		r = find_name(m, dir, name, len);
 	if (r < 0)
 		return r;
 	*ret = dir_find(dir->dir, name, len);

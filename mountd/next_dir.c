@@ -14,11 +14,12 @@
 
 #define TYPE_DIR   (S_IFDIR >> 12)
 #define LEVELS_MAX 64
+#define LOOK_MAX   1024 /* names passed by in search of a directory */
 #define SPINS	   200
 
 struct next_dir {
 	struct mountd *m;
-	uint64_t expected; /* the node that a walk lists next; 0: none */
+	uint64_t current, expected; /* nodes: where a walker is, and goes next; 0: nowhere */
 	/* The page asked for: of which node, and what had been published and seen then. */
 	uint64_t node, position, view;
 	bool is_asked, is_here, is_void;
@@ -48,9 +49,13 @@ void next_dir_drop(struct next_dir *next)
 /* The first subdirectory with a link id above `after`; 0: none. */
 static uint64_t subdir_after(const struct inode *dir, uint64_t after)
 {
+	size_t at, end;
+
 	if (dir->dir == NULL || !dir->dir->complete || dir->subdirs == 0)
 		return 0;
-	for (size_t at = dir_after(dir->dir, after); at < dir->dir->num; at++)
+	at = dir_after(dir->dir, after);
+	end = dir->dir->num - at > LOOK_MAX ? at + LOOK_MAX : dir->dir->num;
+	for (; at < end; at++)
 		if (dir->dir->order[at]->type == TYPE_DIR)
 			return dir->dir->order[at]->target;
 	return 0;
@@ -114,11 +119,14 @@ static void ask(struct mountd *m, uint64_t node)
 	next->is_asked = store_dir(m->edges.store, &req, on_page, next) == 0;
 }
 
-void next_dir_listed(struct mountd *m, const struct inode *dir)
+void next_dir_at(struct mountd *m, const struct inode *dir)
 {
 	struct next_dir *next = m->next_dir;
 	bool is_walk = dir->oid == next->expected;
 
+	if (dir->oid == next->current || !dir->dir->complete)
+		return;
+	next->current = dir->oid;
 	next->expected = next_of(m, dir);
 	if (is_walk && next->expected != 0 && is_unlisted(m, next->expected))
 		ask(m, next->expected);

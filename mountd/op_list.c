@@ -165,8 +165,8 @@ static void list_and_reply(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 		return;
 	}
 	fuse_reply_buf(req, listing.buf, listing.len);
-	if (plus && off == 0 && dir->dir->complete)
-		next_dir_listed(m, dir);
+	if (plus && off == 0)
+		next_dir_at(m, dir);
 }
 
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)

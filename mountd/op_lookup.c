@@ -8,6 +8,7 @@
 #include "ipc/store.gen.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
+#include "mountd/next_dir.h"
 #include "mountd/request.h"
 #include "mountd/tree_edit.h"
 
@@ -60,6 +61,8 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		request_no_entry(req);
 	else
 		request_done(req, r);
+	if (r == 0)
+		next_dir_at(m, dir);
 }
 
 static void forget(struct mountd *m, uint64_t oid, uint64_t num)

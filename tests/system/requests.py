@@ -9,11 +9,11 @@ import os
 import harness
 from harness import check
 
-DIRS, FILES = 20, 30
+DIRS, FILES, LARGE = 20, 30, 2000
 
 
-def counter(node, name):
-    return next(c["value"] for c in node.status()["counters"] if c["worker"] == "mountd" and c["name"] == name)
+def counter(node, name, worker="mountd"):
+    return next(c["value"] for c in node.status()["counters"] if c["worker"] == worker and c["name"] == name)
 
 
 def search(top):
@@ -26,10 +26,29 @@ def search(top):
             os.close(fd)
 
 
-def cost(node, work, name="requests"):
-    before = counter(node, name)
+def cost(node, work, name="requests", worker="mountd"):
+    before = counter(node, name, worker)
     work()
-    return counter(node, name) - before
+    return counter(node, name, worker) - before
+
+
+def looked_at_by_name(node):
+    """As rsync does it with what it has sent before: a look at each name, without a listing."""
+    large = os.path.join(node.home, "mnt", "large")
+    names = [str(n) for n in range(LARGE)]
+    os.mkdir(large)
+    for name in names:
+        with open(os.path.join(large, name), "wb"):
+            pass
+    os.mkdir(os.path.join(large, "dir"))
+    for order in (names, names[::-1], sorted(names, key=lambda name: name[::-1])):
+        node.bazil("volume", "unmount", "v")
+        node.sh("bazil volume mount v mnt")
+        asked = cost(node, lambda: [os.stat(os.path.join(large, name)) for name in order], "reads", "stored")
+        print(f"{LARGE} names of a directory looked at: {asked} questions to stored", flush=True)
+        check(asked < LARGE / 4, "each name of a directory that is looked at is a question")
+        check(not os.path.exists(os.path.join(large, "none")), "a name that is not there is found")
+        check(sorted(os.listdir(large)) == sorted(names + ["dir"]), "the listing is not whole")
 
 
 def test(bench):
@@ -56,6 +75,7 @@ def test(bench):
     with open(os.path.join(tree, "1", "1"), encoding="ascii") as f:
         check(f.read() == "1 1\nmore\n", "what was appended is read")
     check(sorted(os.listdir(os.path.join(tree, "1")), key=int) == [str(n + 1) for n in range(FILES)], "a listing is whole")
+    looked_at_by_name(node)
     node.bazil("volume", "unmount", "v")
     node.stop()
 
