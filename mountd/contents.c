@@ -409,7 +409,11 @@ int contents_touch(struct mountd *m, struct inode *inode, uint32_t slots)
 	/* Files that cannot be stored for now leave half of the log to the others. */
 	if (inode->is_far)
 		slots += dirty_log_num_slots(m->dirty) / 2;
+	/* It may be the oldest, and be stored for that; its contents are for who goes on writing.
+	 */
+	inode->pins++;
 	r = flush_make_room(m, slots + 2);
+	inode->pins--;
 	if (r < 0)
 		return r == -ENOSPC && inode->is_far && publish_error(m) == 0 ? -EHOSTUNREACH : r;
 	if (inode->head != DIRTY_NO_HEAD)

@@ -4,6 +4,7 @@ dirty log and by an unmount; with mountd, stored and keyd killed while it happen
 
 usage: small_files.py BINDIR; rounds: BAZIL_ROUNDS (12).
 """
+import itertools
 import os
 import random
 import signal
@@ -90,6 +91,25 @@ def killed_while_storing(node, files, victims, rng):
     settle(node)
 
 
+def written_on_when_full(node):
+    """The write for which room must be made goes on with the file that is stored for that, as the one that is dirty longest."""
+    pid, names = node.worker("mountd")["pid"], itertools.count()
+    path = os.path.join(node.home, "mnt", "slow")
+    slow = [open(f"{path}{n}", "wb", buffering=0) for n in range(40)]
+    for f in slow:
+        f.write(b"x" * 5000)
+    for f in slow:
+        for name in itertools.islice(names, 8):
+            with open(f"{path}.{name}", "wb") as other:
+                other.write(os.urandom(200 * KIB))
+        f.write(b"y" * KIB * KIB)
+        f.close()
+    check(node.worker("mountd")["pid"] == pid, "mountd died")
+    for n in range(len(slow)):
+        with open(f"{path}{n}", "rb") as f:
+            check(f.read() == b"x" * 5000 + b"y" * KIB * KIB, f"{path}{n} differs")
+
+
 def test(bench):
     seed = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
     print(f"BAZIL_SEED={seed}", flush=True)
@@ -125,6 +145,7 @@ def test(bench):
         each.check("unmounted right after it was written")
     print(f"{len(new.contents)} new files: {told['chunk_keys']} keys in {told['key_calls']} answers", flush=True)
     check(told["key_calls"] * 3 < told["chunk_keys"], "small files are stored together")
+    written_on_when_full(node)
     node.bazil("volume", "unmount", "v")
     node.stop()
 
