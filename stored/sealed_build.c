@@ -152,7 +152,8 @@ static int gather(struct build *b, struct scan *scan, struct digest *digest, uin
 	}
 	if (kind < 0)
 		return kind;
-	/* It may be read again tomorrow, but nobody would look behind a footer that knows damage. */
+	/* It may be read again tomorrow, but nobody would look behind a footer that knows damage.
+	 */
 	if (scan->lost > 0)
 		return -EIO;
 	if (!has_end)
