@@ -42,6 +42,7 @@ struct cli {
 	bool force;
 	bool read_only;
 	bool allow_other;
+	bool automatic; /* -auto */
 	bool background;
 	bool now;
 	bool help;

@@ -30,6 +30,8 @@ static const struct option options[] = {
 		"-read-only       refuse every change" },
 	{ "allow-other", TAKES_ALLOW_OTHER, offsetof(struct cli, allow_other), false,
 		"-allow-other     other users may enter, and files keep their owners (root only)" },
+	{ "auto", TAKES_AUTO, offsetof(struct cli, automatic), false,
+		"-auto            mount it again at every start of the server" },
 	{ "depth", TAKES_DEPTH, offsetof(struct cli, depth), true,
 		"-depth=N         show directories down to this depth too" },
 	{ "at", TAKES_AT, offsetof(struct cli, at), true,

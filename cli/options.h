@@ -30,6 +30,7 @@ enum cli_takes {
 	TAKES_RETENTION = 1 << 20,
 	TAKES_NOW = 1 << 15,
 	TAKES_ARENA_SIZE = 1 << 21,
+	TAKES_AUTO = 1 << 22,
 };
 
 struct cli_command {

@@ -233,10 +233,11 @@ static int status_json(const struct ctl_status_reply *s)
 	for (size_t i = 0; i < s->num_workers; i++)
 		json_array_append_new(workers, worker_json(&s->workers[i]));
 	for (size_t i = 0; i < s->num_mounts; i++)
-		json_array_append_new(mounts,
-			json_pack("{s:s,s:s,s:i,s:s,s:I}", "volume", s->mounts[i].volume, "path",
-				s->mounts[i].path, "flags", (int)s->mounts[i].flags, "state",
-				s->mounts[i].state, "at", (json_int_t)s->mounts[i].at));
+		json_array_append_new(
+			mounts, json_pack("{s:s,s:s,s:i,s:s,s:s,s:I}", "volume",
+					s->mounts[i].volume, "path", s->mounts[i].path, "flags",
+					(int)s->mounts[i].flags, "state", s->mounts[i].state, "why",
+					s->mounts[i].why, "at", (json_int_t)s->mounts[i].at));
 	for (size_t i = 0; i < s->num_counters; i++)
 		json_array_append_new(counters,
 			json_pack("{s:s,s:s,s:I}", "worker", s->counters[i].worker, "name",
@@ -262,13 +263,16 @@ static int status_text(const struct ctl_status_reply *s)
 	}
 	printf("\n");
 	for (size_t i = 0; i < s->num_mounts; i++) {
-		char *path = cli_escape(s->mounts[i].path);
+		char *path = cli_escape(s->mounts[i].path), *why;
 
-		printf("%s on %s, %s%s%s%s\n", s->mounts[i].volume, path, s->mounts[i].state,
+		why = cli_escape(s->mounts[i].why);
+		printf("%s on %s, %s%s%s%s%s%s%s\n", s->mounts[i].volume, path, s->mounts[i].state,
 			s->mounts[i].flags & 1 ? ", read-only" : "",
+			s->mounts[i].flags & 4 ? ", at every start" : "",
 			s->mounts[i].at ? ", as of " : "",
-			s->mounts[i].at ? cli_time(s->mounts[i].at) : "");
+			s->mounts[i].at ? cli_time(s->mounts[i].at) : "", *why ? ": " : "", why);
 		free(path);
+		free(why);
 	}
 	if (s->num_mounts == 0)
 		printf("nothing is mounted\n");

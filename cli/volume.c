@@ -19,6 +19,7 @@
 /* flags of ctl_volume_mount, as in ipc/control.msg */
 #define MOUNT_READ_ONLY	  1
 #define MOUNT_ALLOW_OTHER 2
+#define MOUNT_AUTO	  4
 
 int cli_volume_create(struct cli *cli)
 {
@@ -172,9 +173,14 @@ int cli_volume_mount(struct cli *cli)
 	r = past_mount_time(cli, "volume mount", cli->argv[0], &req.at);
 	if (r != CLI_OK)
 		return r;
+	if (cli->automatic && req.at != 0) {
+		cli_error("volume mount: -auto: what was cannot be mounted at every start: leave "
+			  "out -at and -snapshot");
+		return CLI_USAGE;
+	}
 	req.path = path;
-	req.flags =
-		(cli->read_only ? MOUNT_READ_ONLY : 0) | (cli->allow_other ? MOUNT_ALLOW_OTHER : 0);
+	req.flags = (cli->read_only ? MOUNT_READ_ONLY : 0) |
+		    (cli->allow_other ? MOUNT_ALLOW_OTHER : 0) | (cli->automatic ? MOUNT_AUTO : 0);
 	r = cli_connect(cli, CTL_VOLUME_MOUNT);
 	if (r != CLI_OK)
 		return r;

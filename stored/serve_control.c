@@ -6,6 +6,7 @@
 #include "stored/prune.h"
 #include "stored/settings.h"
 #include "stored/stored.h"
+#include "worker/scope.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -168,6 +169,44 @@ void on_ctl_volume_storage_add(
 	}
 	control_changed(self->stored);
 	ctl_volume_storage_add_reply(call, &(struct ctl_volume_storage_add_reply){ 0 });
+}
+
+void on_ctl_auto_set(struct ctl_server *self, struct ipc_call *call, const struct ctl_auto_set *req)
+{
+	int r = settings_mount_set(self->stored->engine, req->volume, req->path, req->flags);
+
+	if (r < 0)
+		fail(self, call, r);
+	else
+		ctl_auto_set_reply(call, &(struct ctl_auto_set_reply){ 0 });
+}
+
+void on_ctl_auto_list(
+	struct ctl_server *self, struct ipc_call *call, const struct ctl_auto_list *req)
+{
+	_cleanup_(freep) struct settings_mount *found = calloc(SETTINGS_MOUNTS_MAX, sizeof(*found));
+	struct ctl_auto mounts[SETTINGS_MOUNTS_MAX];
+	struct ctl_auto_list_reply reply = { .mounts = mounts };
+	struct volume *vol;
+	size_t i = 0;
+	int r = found ? 0 : -ENOMEM;
+
+	while (r == 0 && reply.num_mounts < SETTINGS_MOUNTS_MAX &&
+		(vol = engine_volume_at(self->stored->engine, i++))) {
+		struct settings_mount *mount = &found[reply.num_mounts];
+		struct ctl_volume about = describe(vol);
+
+		r = settings_mount_get(self->stored->engine, about.id, mount);
+		if (r == 0)
+			mounts[reply.num_mounts++] =
+				(struct ctl_auto){ about.name, mount->path, mount->flags };
+		if (r == -ENOENT)
+			r = 0;
+	}
+	if (r < 0)
+		ipc_call_fail(call, r, NULL);
+	else
+		ctl_auto_list_reply(call, &reply);
 }
 
 void on_ctl_volume_storage_remove(

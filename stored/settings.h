@@ -7,6 +7,7 @@
  *   'p' key[32]               -> u8 may store | u8 n, nickname | u16 n, address
  *   'a' key[32] volume[16]    -> nothing: the peer may pull this volume
  *   's' volume[16] storage    -> sharing
+ *   'm' volume[16]            -> u32 flags | path: mounted there at every start
  *
  * A peer is named by its key, 64 hex digits, or by its nickname; a storage is "local" or
  * "peerkey:HEX" (written by people also as a nickname or bare hex).
@@ -20,6 +21,8 @@
 #define SETTINGS_VOLUMES_MAX  256
 #define SETTINGS_PEERS_MAX    256
 #define SETTINGS_STORAGES_MAX 64 /* of one volume */
+#define SETTINGS_MOUNTS_MAX   64
+#define SETTINGS_PATH_MAX     4096
 
 struct settings_peer {
 	uint8_t key[32];
@@ -31,6 +34,11 @@ struct settings_peer {
 struct settings_storage {
 	char storage[ENGINE_STORAGE_MAX + 1];
 	char sharing[ENGINE_NAME_MAX + 1];
+};
+
+struct settings_mount {
+	uint32_t flags; /* as ctl_volume_mount.flags; nothing is made of them here */
+	char path[SETTINGS_PATH_MAX + 1];
 };
 
 /* id NULL: a new volume. With "local" as its storage. -EEXIST, -EINVAL. */
@@ -48,6 +56,11 @@ int settings_storages(struct engine *engine, const uint8_t volume[16], struct se
 	size_t max, size_t *ret_num);
 /* The key of a "peerkey:HEX"; false for others. */
 bool settings_storage_key(const char *storage, uint8_t ret_key[32]);
+
+/* path "": nowhere. */
+int settings_mount_set(struct engine *engine, const char *volume, const char *path, uint32_t flags);
+/* -ENOENT. */
+int settings_mount_get(struct engine *engine, const uint8_t volume[16], struct settings_mount *ret);
 
 int settings_peer_add(struct engine *engine, const char *hex, const char *nickname);
 int settings_peer_remove(struct engine *engine, const char *peer);

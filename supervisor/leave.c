@@ -9,6 +9,7 @@
 #include "ipc/chan.h"
 #include "ipc/ctl.gen.h"
 #include "ipc/work.gen.h"
+#include "supervisor/auto_mounts.h"
 #include "supervisor/keep.h"
 #include "supervisor/supervisor.h"
 #include "worker/log.h"
@@ -35,11 +36,12 @@ void mount_on_retire(struct ev_loop *loop, struct ev_timer *w, int events)
 {
 	struct mount *m = w->data;
 
+	if (*m->failure)
+		auto_mounts_failed(m->supervisor, m->path, m->failure);
 	if (m->call && *m->failure)
 		ipc_call_fail(TAKE_PTR(m->call), -EIO, "%s: %s", m->volume, m->failure);
 	else if (m->call)
-		ctl_volume_unmount_reply(
-			TAKE_PTR(m->call), &(struct ctl_volume_unmount_reply){ 0 });
+		auto_mounts_remove(m->supervisor, TAKE_PTR(m->call), m->path);
 	mount_free(m);
 }
 
@@ -203,7 +205,12 @@ static bool settle(struct mount *m)
 void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force)
 {
 	struct mount *m = mounts_at(s, target);
+	const struct auto_mount *waiting = m ? NULL : auto_mounts_find(s, target);
 
+	if (waiting) {
+		auto_mounts_remove(s, call, waiting->path);
+		return;
+	}
 	if (!m || m->state < MOUNT_STARTING) {
 		ipc_call_fail(call, -ENOENT,
 			"%s: nothing of this server is mounted there: `bazil server status` lists "

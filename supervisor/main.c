@@ -197,6 +197,7 @@ static int run_server(struct supervisor *s)
 	notify("READY=1");
 	notify_start_watchdog(s);
 	mounts_resume(s);
+	auto_mounts_begin(s);
 	while (!s->stopping) {
 		if (s->upgrade_wanted)
 			upgrade(s);
@@ -236,6 +237,7 @@ static int run(struct supervisor *s, const struct options *o)
 	}
 	r = run_server(s);
 	shutdown_all(s);
+	auto_mounts_release(s);
 	close(s->listener);
 	return r;
 }

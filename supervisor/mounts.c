@@ -16,6 +16,7 @@
 #include "ipc/ctl.gen.h"
 #include "ipc/ring.h"
 #include "ipc/work.gen.h"
+#include "supervisor/auto_mounts.h"
 #include "supervisor/edges.h"
 #include "supervisor/keep.h"
 #include "supervisor/supervisor.h"
@@ -60,10 +61,19 @@ void mount_free(struct mount *m)
 	datadir_write_lock(&s->dir, s->mounts);
 }
 
+/* call NULL: nobody waits for it. */
+static void not_mounted(
+	struct supervisor *s, struct ipc_call *call, const char *path, int err, const char *text)
+{
+	if (call)
+		ipc_call_fail(call, err, "%s", text);
+	else
+		auto_mounts_failed(s, path, text);
+}
+
 static void fail(struct mount *m, int err, const char *text)
 {
-	if (m->call)
-		ipc_call_fail(TAKE_PTR(m->call), err, "%s", text);
+	not_mounted(m->supervisor, TAKE_PTR(m->call), m->path, err, text);
 	mount_free(m);
 }
 
@@ -111,6 +121,16 @@ struct mount *mounts_at(struct supervisor *s, const char *target)
 
 /* Up. */
 
+static void came_up(struct mount *m)
+{
+	m->state = MOUNT_MOUNTED;
+	auto_mounts_came_up(m->supervisor, m->path);
+	if (m->call && m->is_auto)
+		auto_mounts_add(m->supervisor, TAKE_PTR(m->call), m->volume, m->path, m->flags);
+	else if (m->call)
+		ctl_volume_mount_reply(TAKE_PTR(m->call), &(struct ctl_volume_mount_reply){ 0 });
+}
+
 static void mounted(void *arg, int err, const struct work_mount_reply *reply)
 {
 	struct mount *m = arg;
@@ -124,10 +144,7 @@ static void mounted(void *arg, int err, const struct work_mount_reply *reply)
 		return;
 	}
 	if (!err) {
-		m->state = MOUNT_MOUNTED;
-		if (m->call)
-			ctl_volume_mount_reply(
-				TAKE_PTR(m->call), &(struct ctl_volume_mount_reply){ 0 });
+		came_up(m);
 		return;
 	}
 	if (err == -ECONNRESET)
@@ -350,28 +367,44 @@ static void found(void *arg, int err, const struct ctl_volume_status_reply *repl
 	attach(m);
 }
 
-/* What is wrong with this wish, as far as it can be told without looking at the path. */
-static int refuse(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
-	uint64_t at)
+/* What is wrong with this wish, as far as it can be told without looking at the path: text and
+ * -errno. */
+static int refuse(
+	struct supervisor *s, const char *volume, const char *path, uint64_t at, char text[4500])
 {
 	const size_t len = strlen(s->dir.path);
 	const struct mount *same = mounts_find(s, volume);
 	const struct mount *there = mounts_at(s, path);
 
-	if (path[0] != '/')
-		return ipc_call_fail(call, -EINVAL, "%s: not an absolute path", path);
-	if (there)
-		return ipc_call_fail(call, -EBUSY, "%s: volume %s is mounted there already", path,
-			there->volume);
-	if (same && at == 0 && same->at == 0)
-		return ipc_call_fail(
-			call, -EBUSY, "%s: it is mounted on %s already", volume, same->path);
-	if (strncmp(path, s->dir.path, len) == 0 && (path[len] == '/' || path[len] == '\0'))
-		return ipc_call_fail(call, -EINVAL,
+	if (path[0] != '/') {
+		snprintf(text, 4500, "%s: not an absolute path", path);
+		return -EINVAL;
+	}
+	if (there) {
+		snprintf(text, 4500, "%s: volume %s is mounted there already", path, there->volume);
+		return -EBUSY;
+	}
+	if (same && at == 0 && same->at == 0) {
+		snprintf(text, 4500, "%s: it is mounted on %s already", volume, same->path);
+		return -EBUSY;
+	}
+	if (strncmp(path, s->dir.path, len) == 0 && (path[len] == '/' || path[len] == '\0')) {
+		snprintf(text, 4500,
 			"%s: it is inside the data directory, where Bazil keeps its own files: "
 			"choose another one",
 			path);
+		return -EINVAL;
+	}
 	return 0;
+}
+
+/* What is mounted so already needs only to be noted. */
+static bool is_there(struct supervisor *s, const char *volume, const char *path, uint32_t flags)
+{
+	const struct mount *m = mounts_at(s, path);
+
+	return m && m->state == MOUNT_MOUNTED && m->at == 0 && m->flags == flags &&
+	       strcmp(m->volume, volume) == 0;
 }
 
 struct mount *mount_new(
@@ -402,19 +435,31 @@ void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume
 	uint32_t flags, uint64_t at)
 {
 	struct ipc_chan *stored = s->children[ROLE_STORED].ctl;
+	const bool is_auto = (flags & MOUNT_AUTO) && at == 0;
+	char text[4500];
 	struct mount *m;
+	int r;
 
+	flags &= ~MOUNT_AUTO;
 	/* What was cannot be changed. */
 	if (at != 0)
 		flags |= MOUNT_READ_ONLY;
-	if (refuse(s, call, volume, path, at) < 0)
+	if (call && is_auto && is_there(s, volume, path, flags)) {
+		auto_mounts_add(s, call, volume, path, flags);
 		return;
+	}
+	r = refuse(s, volume, path, at, text);
+	if (r < 0) {
+		not_mounted(s, call, path, r, text);
+		return;
+	}
 	m = mount_new(s, volume, path, flags, at);
 	if (!m) {
-		ipc_call_fail(call, -ENOMEM, NULL);
+		not_mounted(s, call, path, -ENOMEM, strerror(ENOMEM));
 		return;
 	}
 	m->call = call;
+	m->is_auto = is_auto;
 	if (!stored || ctl_volume_status(
 			       stored, &(struct ctl_volume_status){ .name = volume }, found, m) < 0)
 		fail(m, -EAGAIN, "server: the store is being restarted: try again");

@@ -26,6 +26,8 @@ struct supervisor;
 /* ctl_volume_mount.flags and work_mount.flags */
 #define MOUNT_READ_ONLY	  1u
 #define MOUNT_ALLOW_OTHER 2u
+/* ctl_volume_mount.flags and ctl_mount.flags: it comes back with every start (auto_mounts.h) */
+#define MOUNT_AUTO	  4u
 
 #define MOUNT_DEATHS_MAX   20
 #define MOUNT_FAULT_WEIGHT 4 /* a death by its own fault is worth so many kills from outside */
@@ -47,6 +49,7 @@ struct mount {
 		meta; /* keep.h; meta says to the next supervisor what this is */
 	struct child child;
 	struct ipc_call *call; /* who waits for it to be up, or down */
+	bool is_auto;	       /* to be noted when it is up */
 	bool attached;	       /* the kernel has it */
 	bool is_over;	       /* mountd need not come back */
 	bool detaching;
@@ -56,7 +59,7 @@ struct mount {
 	struct ev_timer retire;
 };
 
-/* Both answer the call, later. */
+/* Both answer the call, later. call NULL: nobody waits, auto_mounts.h is told how it went. */
 void mount_start(struct supervisor *s, struct ipc_call *call, const char *volume, const char *path,
 	uint32_t flags, uint64_t at);
 void mount_stop(struct supervisor *s, struct ipc_call *call, const char *target, bool force);

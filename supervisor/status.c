@@ -68,6 +68,29 @@ static void fill_worker(const struct child *c, struct ctl_worker *ret)
 	};
 }
 
+static uint32_t auto_flag(struct supervisor *s, const struct mount *m)
+{
+	return m->at == 0 && auto_mounts_find(s, m->path) ? MOUNT_AUTO : 0;
+}
+
+static void add_waiting(
+	struct supervisor *s, struct ctl_status_reply *reply, struct ctl_mount *mounts)
+{
+	const struct auto_mount *entry = s->auto_mounts.first;
+
+	for (; entry && reply->num_mounts < 64; entry = entry->next) {
+		if (mounts_at(s, entry->path))
+			continue;
+		mounts[reply->num_mounts++] = (struct ctl_mount){
+			.volume = entry->volume,
+			.path = entry->path,
+			.flags = entry->flags | MOUNT_AUTO,
+			.state = entry->was_up ? "down" : "waiting",
+			.why = entry->failure,
+		};
+	}
+}
+
 static void answer(struct query *q)
 {
 	struct supervisor *s = q->supervisor;
@@ -91,11 +114,13 @@ static void answer(struct query *q)
 		mounts[reply.num_mounts++] = (struct ctl_mount){
 			.volume = m->volume,
 			.path = m->path,
-			.flags = m->flags,
+			.flags = m->flags | auto_flag(s, m),
 			.at = m->at,
 			.state = m->child.state == CHILD_RUNNING ? "mounted" : "restarting",
+			.why = "",
 		};
 	}
+	add_waiting(s, &reply, mounts);
 	for (size_t i = 0; counters && i < q->num; i++)
 		counters[reply.num_counters++] = (struct ctl_counter){ q->counters[i].worker,
 			q->counters[i].name, q->counters[i].value };

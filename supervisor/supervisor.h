@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "supervisor/auto_mounts.h"
 #include "supervisor/child.h"
 #include "supervisor/datadir.h"
 #include "supervisor/rebuild.h"
@@ -34,8 +35,9 @@ struct supervisor {
 	struct child children[NUM_ROLES]; /* mountds are in their mounts */
 	struct edge *edges;		  /* edges.h */
 	struct mount *mounts;		  /* mounts.h */
-	struct client *clients;		  /* control.h */
-	struct remains *remains;	  /* remains.h */
+	struct auto_mounts auto_mounts;
+	struct client *clients;	 /* control.h */
+	struct remains *remains; /* remains.h */
 	uint64_t num_edges_made, num_mounts_made;
 
 	int listener; /* for peers; -1: none */

@@ -61,6 +61,7 @@ REFUSE(ctl_volume_storage_remove)
 REFUSE(ctl_volume_mount)
 REFUSE(ctl_volume_unmount)
 REFUSE(ctl_volume_sync)
+REFUSE(ctl_auto_set)
 REFUSE(ctl_volume_retention)
 REFUSE(ctl_sync_list)
 REFUSE(ctl_sync_undo)
@@ -111,6 +112,12 @@ void on_ctl_volume_status(
 		ctl_volume_status_reply(
 			call, &(struct ctl_volume_status_reply){
 				      .volume = { .name = req->name, .sharing = "default" } });
+}
+
+void on_ctl_auto_list(
+	struct ctl_server *self, struct ipc_call *call, const struct ctl_auto_list *req)
+{
+	ctl_auto_list_reply(call, &(struct ctl_auto_list_reply){ 0 });
 }
 
 void on_ctl_peer_list(
