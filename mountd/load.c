@@ -104,68 +104,71 @@ static int absorb(struct mountd *m, uint64_t beside, const struct gathered *gath
 	return 0;
 }
 
-static bool is_fallen(const struct store_inode_reply *reply, uint64_t oid)
-{
-	const struct store_node *node = find_node(reply->nodes, reply->num_nodes, oid);
+/* What stored says of an inode. The records lie in the reply, which is to be released. */
+struct found {
+	struct store_inode_reply reply;
+	struct gathered gathered;
+	struct tree_record link;
+	bool has_link;
+};
 
-	return node != NULL && node->is_fallen;
+/* at: 0 for now. */
+static int ask_inode(struct mountd *m, uint64_t oid, uint64_t at, struct found *ret)
+{
+	struct store_inode req = { .oid = oid, .at = at };
+	struct tree_record rec;
+	struct records records;
+	int r;
+
+	*ret = (struct found){ .gathered.oid = oid };
+	do {
+		r = store_inode_wait(edge_store(m), &req, EDGE_WAIT_MS, &ret->reply);
+	} while (edge_again(m, r));
+	if (r < 0)
+		return r;
+	records = (struct records){ ret->reply.records.data, ret->reply.records.len };
+	while ((r = records_next(&records, &rec)) == 0)
+		if (rec.e.key.kind == TREE_LINK)
+			keep_greatest(&ret->link, &ret->has_link, &rec);
+		else if (rec.e.key.id == oid)
+			gather(&ret->gathered, &rec);
+	if (r == -ENOENT)
+		return 0;
+	store_inode_reply_release(&ret->reply);
+	return r;
 }
 
 static int fetch_inode(struct mountd *m, uint64_t node, struct inode **ret)
 {
-	const uint64_t oid = at_oid(m, node);
-	struct store_inode req = { .oid = oid, .at = at_time(m, node) };
-	struct store_inode_reply reply;
-	struct gathered gathered = { .oid = oid };
-	struct tree_record rec, link = { 0 };
-	struct records records;
-	bool has_link = false;
+	const uint64_t oid = at_oid(m, node), at = at_time(m, node);
+	const struct store_node *about;
+	struct found found;
 	int r;
 
 	/* A number of an instant that is over. */
-	if (at_is_history(node) && req.at == 0)
+	if (at_is_history(node) && at == 0)
 		return -ESTALE;
-	do {
-		r = store_inode_wait(edge_store(m), &req, EDGE_WAIT_MS, &reply);
-	} while (edge_again(m, r));
+	r = ask_inode(m, oid, at, &found);
 	if (r < 0)
 		return r;
-	records = (struct records){ reply.records.data, reply.records.len };
-	while ((r = records_next(&records, &rec)) == 0)
-		if (rec.e.key.kind == TREE_LINK)
-			keep_greatest(&link, &has_link, &rec);
-		else if (rec.e.key.id == oid)
-			gather(&gathered, &rec);
-	if (r == -ENOENT)
-		r = absorb(m, node, &gathered, find_node(reply.nodes, reply.num_nodes, oid), ret);
-	if (r == 0 && has_link)
-		(*ret)->parent =
-			at_node(m, node, is_fallen(&reply, oid) ? TREE_ROOT : link.e.parent);
-	store_inode_reply_release(&reply);
+	about = find_node(found.reply.nodes, found.reply.num_nodes, oid);
+	r = absorb(m, node, &found.gathered, about, ret);
+	if (r == 0 && found.has_link)
+		(*ret)->parent = at_node(m, node,
+			about != NULL && about->is_fallen ? TREE_ROOT : found.link.e.parent);
+	store_inode_reply_release(&found.reply);
 	return r;
 }
 
 int load_link(struct mountd *m, uint64_t oid, struct sealed_link *ret)
 {
-	struct store_inode_reply reply;
-	struct tree_record rec, link = { 0 };
-	struct records records;
-	bool has_link = false;
-	int r;
+	struct found found;
+	int r = ask_inode(m, oid, 0, &found);
 
-	do {
-		r = store_inode_wait(
-			edge_store(m), &(struct store_inode){ .oid = oid }, EDGE_WAIT_MS, &reply);
-	} while (edge_again(m, r));
 	if (r < 0)
 		return r;
-	records = (struct records){ reply.records.data, reply.records.len };
-	while ((r = records_next(&records, &rec)) == 0)
-		if (rec.e.key.kind == TREE_LINK)
-			keep_greatest(&link, &has_link, &rec);
-	if (r == -ENOENT && has_link)
-		r = sealed_get_link(&m->sealer, &link, ret);
-	store_inode_reply_release(&reply);
+	r = found.has_link ? sealed_get_link(&m->sealer, &found.link, ret) : -ENOENT;
+	store_inode_reply_release(&found.reply);
 	return r;
 }
 
