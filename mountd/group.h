@@ -1,8 +1,9 @@
 /*
  * Storing many small new files together. Each alone would wait for its keys, and be too little for
- * the helpers (sealers.h): of a tree that is copied in, most of the time went there. A group is cut
- * and compressed on all processors, given all its keys in one answer, sealed on all processors, and
- * then published file by file: chunks, then body, as flush.h says for a death anywhere.
+ * the helpers (sealers.h): of a tree that is copied in, most of the time went there. A group is
+ * cut, hashed on all processors, given all its keys in one answer and told in another what stored
+ * has, compressed and sealed on all processors, and then published file by file: chunks, then body,
+ * as flush.h says for a death anywhere.
  *
  * A group is bounded by GROUP_BYTES: so long a request may wait for it.
  *

@@ -13,7 +13,7 @@
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
 
-#define HAVE_AT_ONCE 4 /* asking pays for several at a time only */
+#define ASK_BYTES (16u << 10) /* less is compressed in the time of the question */
 
 int jobs_init(struct jobs *jobs, struct mountd *m, size_t bytes)
 {
@@ -113,11 +113,20 @@ static int ask_have(struct jobs *jobs)
 	return 0;
 }
 
+static bool is_worth_asking(const struct jobs *jobs)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < jobs->num; i++)
+		bytes += jobs->list[i].plain_len;
+	return bytes >= ASK_BYTES;
+}
+
 int jobs_ask(struct jobs *jobs)
 {
 	int r = ask_keys(jobs);
 
-	return r == 0 && jobs->num >= HAVE_AT_ONCE ? ask_have(jobs) : r;
+	return r == 0 && is_worth_asking(jobs) ? ask_have(jobs) : r;
 }
 
 bool jobs_are_known(const struct jobs *jobs)
@@ -150,6 +159,7 @@ int jobs_publish(const struct jobs *jobs, size_t first, size_t num)
 			return r;
 		memcpy(room, job->buf, job->len);
 		publish_object_end(jobs->m, job->tag, job->len);
+		jobs->m->num_sealed++;
 	}
 	return 0;
 }

@@ -45,8 +45,8 @@ void jobs_clear(struct jobs *jobs);
 /* Adds chunks from where one begins; returns how many bytes became chunks: all, but when the list
  * is full, or (not is_end) behind the last content-defined cut. */
 size_t jobs_cut(struct jobs *jobs, const uint8_t *from, size_t len, bool is_end);
-/* The keys of the hashed jobs, and which of them stored has, unless they are too few to ask: waits
- * for keyd and stored. */
+/* The keys of the hashed jobs, and which of them stored has, unless they are too small to ask
+ * about: waits for keyd and stored. */
 int jobs_ask(struct jobs *jobs);
 bool jobs_are_known(const struct jobs *jobs);
 int jobs_seal(struct jobs *jobs);

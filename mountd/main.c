@@ -89,6 +89,7 @@ static void status(void *self, struct ipc_call *call)
 		{ .name = "requests", .value = m->num_requests },
 		{ .name = "batches", .value = m->num_batches },
 		{ .name = "objects", .value = m->num_objects },
+		{ .name = "chunks_sealed", .value = m->num_sealed },
 		{ .name = "chunk_keys", .value = m->num_chunk_keys },
 		{ .name = "key_calls", .value = m->num_key_calls },
 		{ .name = "bytes_written", .value = m->bytes_written },

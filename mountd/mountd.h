@@ -97,7 +97,7 @@ struct mountd {
 
 	uint8_t *batch_buf;
 	uint8_t *io_buf; /* for one read reply: SESSION_IO_MAX */
-	uint64_t num_requests, num_batches, num_objects, num_chunk_keys, num_key_calls,
+	uint64_t num_requests, num_batches, num_objects, num_sealed, num_chunk_keys, num_key_calls,
 		bytes_written;
 };
 
