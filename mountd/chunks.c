@@ -11,6 +11,7 @@
 #include "ipc/store.gen.h"
 #include "mountd/ahead.h"
 #include "mountd/mountd.h"
+#include "mountd/tags.h"
 
 #define NUM_KNOWN  16384u /* direct-mapped */
 #define NUM_PLAIN  1024u
@@ -22,6 +23,7 @@ struct known {
 	uint64_t offset;
 	uint32_t arena, len;
 	bool has_key, has_place;
+	bool was_far; /* and was not opened since */
 };
 
 struct plain {
@@ -185,6 +187,7 @@ static int locate(struct mountd *m, const struct cas_id *ids, size_t num)
 		struct known *known = known_take(m->chunks, &ids[i]);
 
 		known->has_place = reply.places[i].arena != 0;
+		known->was_far |= !known->has_place;
 		known->arena = reply.places[i].arena;
 		known->offset = reply.places[i].offset;
 		known->len = reply.places[i].len;
@@ -374,6 +377,17 @@ static struct plain *plain_make(struct chunks *chunks, uint32_t len)
 	return plain;
 }
 
+/* plain: all of the chunk. */
+static void note_opened(struct mountd *m, const struct cas_extent *extent, const uint8_t *plain)
+{
+	struct known *known = known_slot(m->chunks, &extent->id);
+
+	if (!known->was_far || !cas_id_equal(&known->id, &extent->id))
+		return;
+	known->was_far = false;
+	(void)tags_add(m->tags, m->suite, &extent->id, &extent->h, plain, extent->chunk_len);
+}
+
 static int open_chunk(
 	struct mountd *m, const struct cas_extent *extent, uint8_t *out, size_t out_size)
 {
@@ -396,8 +410,12 @@ static int open_chunk(
 		if (r == 0)
 			r = cas_chunk_open(m->suite, m->chunks->sealed, known->len, known->key,
 				&extent->h, out, out_size, &len);
-		if (r == 0)
-			return len == out_size ? 0 : -EBADMSG;
+		if (r == 0 && len != out_size)
+			return -EBADMSG;
+		if (r == 0) {
+			note_opened(m, extent, out);
+			return 0;
+		}
 		forget_place(m, known);
 	}
 	return damaged(m->chunks, &extent->id, r);
@@ -417,6 +435,7 @@ int chunks_read(
 		if (from + len > extent->chunk_len)
 			return -EBADMSG;
 		memcpy(out, opened + from, len);
+		note_opened(m, extent, opened);
 		return 0;
 	}
 	plain = plain_find(m->chunks, &extent->id);

@@ -19,6 +19,7 @@
 #include "mountd/run.h"
 #include "mountd/sibling.h"
 #include "mountd/stream.h"
+#include "mountd/tags.h"
 
 #define SLOT_RESERVE   512u /* a maximal write and what a recovery may need */
 #define TIMER_S	       0.5
@@ -544,6 +545,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 	struct inode *inode = m->inodes.dirty.dirty_next;
 
 	timer->repeat = TIMER_S;
+	if (m->nested == 0)
+		tags_tell(m);
 	while (m->nested == 0 && inode != &m->inodes.dirty && inode->dirty_since <= since) {
 		struct inode *next = flush_old(m, inode, since);
 

@@ -12,6 +12,7 @@
 #include "mountd/chunks.h"
 #include "mountd/mountd.h"
 #include "mountd/publish.h"
+#include "mountd/tags.h"
 
 #define ASK_BYTES (16u << 10) /* less is compressed in the time of the question */
 
@@ -95,6 +96,7 @@ static int ask_have(struct jobs *jobs)
 	struct store_have_reply reply;
 	int r;
 
+	tags_tell(jobs->m);
 	for (size_t i = 0; i < jobs->num; i++)
 		memcpy(tags[i], jobs->list[i].tag, 32);
 	do {

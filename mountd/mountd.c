@@ -15,6 +15,7 @@
 #include "mountd/next_dir.h"
 #include "mountd/sealers.h"
 #include "mountd/stream.h"
+#include "mountd/tags.h"
 
 #define INODES_MAX 65536
 
@@ -46,6 +47,8 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 	m->inodes.state = &m->state;
 	if (r == 0)
 		r = chunks_new(&m->chunks);
+	if (r == 0)
+		r = tags_new(&m->tags);
 	if (r == 0)
 		r = figures_new(&m->figures);
 	if (r == 0)

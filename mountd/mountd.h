@@ -37,6 +37,7 @@ struct next_dir;
 struct parked;
 struct sealers;
 struct stream;
+struct tags;
 struct ipc_ring;
 struct worker;
 
@@ -75,6 +76,7 @@ struct mountd {
 	uint64_t trees[MOUNTD_TREES]; /* files whose manifest trees are in memory, a ring */
 	size_t next_tree;
 	struct chunks *chunks;
+	struct tags *tags;
 	struct ahead *ahead;
 	struct next_dir *next_dir;
 	struct sealers *sealers;

@@ -150,6 +150,9 @@ int engine_put_hashed(struct engine *engine, const uint8_t tag[32], const uint8_
 int engine_locate(struct engine *engine, const uint8_t id[32], struct place *ret);
 /* The id of the object with this tag. -ENOENT. */
 int engine_have(struct engine *engine, const uint8_t tag[32], uint8_t ret_id[32]);
+/* That a chunk which was put without a tag has this one; nothing if the tag finds another. Not in
+ * the log: an index that is made anew does not have it. -ENOENT: there is no such chunk. */
+int engine_learn_tag(struct engine *engine, const uint8_t tag[32], const uint8_t id[32]);
 /* Reads and verifies: -EBADMSG when the bytes do not have that id. buf has place.len bytes. */
 int engine_read_object(
 	struct engine *engine, const uint8_t id[32], struct place place, uint8_t *buf);

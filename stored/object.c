@@ -297,6 +297,24 @@ static bool object_is_sane(const uint8_t *sealed, size_t len)
 	return r == 0 || r == -ENODATA;
 }
 
+/* Tags outlive their object for a while. */
+static bool is_findable(struct engine *engine, const uint8_t tag[32])
+{
+	const uint8_t *row;
+	uint8_t id[32];
+	size_t len;
+
+	if (db_get(txn(engine), DB_TAGS, tag, 32, &row, &len) < 0)
+		return false;
+	memcpy(id, row, 32);
+	return db_has(txn(engine), DB_OBJECTS, id, 32);
+}
+
+static int learn_tag(struct engine *engine, const uint8_t tag[32], const uint8_t id[32])
+{
+	return is_findable(engine, tag) ? 0 : object_put_tag(engine, id, tag);
+}
+
 /* id: of sealed; NULL: not known yet. */
 static int put(struct engine *engine, const uint8_t tag[32], const uint8_t *sealed, size_t len,
 	const uint8_t *id, uint8_t ret_id[32])
@@ -335,10 +353,8 @@ static int put(struct engine *engine, const uint8_t tag[32], const uint8_t *seal
 	memcpy(ret_id, p, 32);
 	if (db_has(txn(engine), DB_OBJECTS, ret_id, 32)) {
 		r = gc_promise(engine, ret_id);
-		tag = p + 32;
-		if (r == 0 && memcmp(tag, zero_tag, 32) != 0 &&
-			!db_has(txn(engine), DB_TAGS, p + 32, 32))
-			r = db_put(txn(engine), DB_TAGS, p + 32, 32, ret_id, 32);
+		if (r == 0)
+			r = learn_tag(engine, p + 32, ret_id);
 		arenas_cancel(a);
 		return r < 0 ? engine_undo(engine, r) : 0;
 	}
@@ -388,6 +404,18 @@ int engine_have(struct engine *engine, const uint8_t tag[32], uint8_t ret_id[32]
 	r = db_has(txn(engine), DB_OBJECTS, ret_id, 32) ? gc_promise(engine, ret_id) : -ENOENT;
 	if (r < 0)
 		memset(ret_id, 0, 32);
+	return r == -EOVERFLOW ? engine_undo(engine, r) : r;
+}
+
+int engine_learn_tag(struct engine *engine, const uint8_t tag[32], const uint8_t id[32])
+{
+	int r;
+
+	if (engine->is_broken)
+		return -EIO;
+	if (!object_is_leaf(engine, id))
+		return -ENOENT;
+	r = learn_tag(engine, tag, id);
 	return r == -EOVERFLOW ? engine_undo(engine, r) : r;
 }
 

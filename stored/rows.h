@@ -13,7 +13,8 @@
  * - meta: "objects" -> u64 bytes of all objects
  * - settings: u8 kind ... -> stored/settings.h
  * - objects: id[32] -> u32 arena | u32 sealed length, top bit: refers to nothing | u64 offset
- * - tags: tag[32] -> id[32], for a while also of an object that is not there any more
+ * - tags: tag[32] -> id[32], for a while also of an object that is not there any more; those that
+ *   are told when an object has been put (engine_learn_tag) are not in the log
  * - records: space key -> u64 since | elements of a register (stored/element.h)
  * - names: vol parent tag[8] lid -> u64 since: every link element below parent
  * - dirs: vol parent lid -> u64 since | u8 flags: the same by link id

@@ -296,6 +296,13 @@ void on_store_kick(struct store_server *self, const struct store_kick *msg)
 	/* Having ended the wait is all: the loop takes from the rings before the next one. */
 }
 
+/* What cannot be noted is compressed once more. */
+void on_store_tags(struct store_server *self, const struct store_tags *msg)
+{
+	for (size_t i = 0; i < msg->num_tags; i++)
+		(void)engine_learn_tag(self->stored->engine, msg->tags[i].tag, msg->tags[i].id);
+}
+
 void on_store_flushed(struct store_server *self, const struct store_flushed *msg)
 {
 	sync_flushed(self->stored, self->volume, msg->token);

@@ -204,25 +204,36 @@ static void op_write(struct work *w, size_t i)
 	apply(w);
 }
 
+/* With its tag, or as one of a peer's, which gets it later. */
+static void put_object(struct work *w, const uint8_t *data, size_t len, uint8_t ret_id[32])
+{
+	bool is_far = any(w, 4) == 0;
+	uint8_t tag[32];
+
+	memset(tag, (int)w->world->num_objects + 1, sizeof(tag));
+	sim_must(engine_put_object(w->rig.engine, is_far ? NULL : tag, data, len, ret_id) == 0);
+	if (is_far)
+		sim_must(engine_learn_tag(w->rig.engine, tag, ret_id) == 0);
+}
+
 /* A file of objects: they come first, in one flush or several, then the record that needs them. */
 static void op_objects(struct work *w, size_t i)
 {
 	struct tree_record rec = { .e = { .key = { .id = w->files[i], .kind = TREE_BODY } } };
 	struct world *world = w->world;
-	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], tag[32], data[OBJECT_MAX], sealed[80];
+	uint8_t refs[TREE_REFS_MAX][TREE_REF_SIZE], data[OBJECT_MAX], sealed[80];
 	size_t num = 1 + any(w, TREE_REFS_MAX), k;
 
 	for (k = 0; k < num && world->num_objects < 200; k++) {
 		size_t begun = world->disk.log.num;
 		size_t len = 1 + any(w, any(w, 4) ? 300 : sizeof(data));
+		uint8_t *id = world->objects[world->num_objects];
 
-		memset(tag, (int)world->num_objects + 1, sizeof(tag));
 		memset(data, (int)any(w, 256), len);
 		memcpy(data, &begun, len < 8 ? len : 8);
 		data[0] = (uint8_t)world->num_objects;
-		sim_must(engine_put_object(w->rig.engine, tag, data, len,
-				 world->objects[world->num_objects]) == 0);
-		memcpy(refs[k], world->objects[world->num_objects], TREE_REF_SIZE);
+		put_object(w, data, len, id);
+		memcpy(refs[k], id, TREE_REF_SIZE);
 		/* Equal objects are one. */
 		for (size_t n = 0; n < world->num_objects; n++)
 			if (memcmp(world->objects[n], refs[k], 32) == 0)

@@ -1,5 +1,7 @@
 #include "rig.h"
 
+#include "stored/damage.h"
+
 #include "stored/gc.h"
 
 #include <errno.h>
@@ -287,6 +289,86 @@ static void engine__objects_are_kept_once_and_read_back(void **state)
 	rig_free(&rig);
 }
 
+static void put_plain(struct rig *rig, uint8_t byte, uint8_t ret_id[32])
+{
+	uint8_t data[3000];
+
+	memset(data, byte, sizeof(data));
+	assert_int_equal(engine_put_object(rig->engine, NULL, data, sizeof(data), ret_id), 0);
+}
+
+static void assert_has(struct rig *rig, const uint8_t tag[32], const uint8_t id[32])
+{
+	uint8_t found[32];
+
+	assert_int_equal(engine_have(rig->engine, tag, found), 0);
+	assert_memory_equal(found, id, 32);
+}
+
+static void engine__a_tag_is_learned_later(void **state)
+{
+	uint8_t one[32], two[32], tag[32] = { 1 }, none[32] = { 0 }, data[3000];
+	struct rig rig = { 0 };
+
+	rig_new(&rig);
+	put_plain(&rig, 1, one);
+	put_plain(&rig, 2, two);
+	assert_int_equal(engine_have(rig.engine, tag, none), -ENOENT);
+	assert_int_equal(engine_learn_tag(rig.engine, tag, one), 0);
+	assert_has(&rig, tag, one);
+	/* Not again, and not of what is not here. */
+	assert_int_equal(engine_learn_tag(rig.engine, tag, two), 0);
+	assert_has(&rig, tag, one);
+	assert_int_equal(engine_learn_tag(rig.engine, tag, none), -ENOENT);
+	assert_int_equal(engine_learn_tag(rig.engine, none, two), 0);
+	assert_int_equal(engine_have(rig.engine, none, data), -ENOENT);
+	rig_close(&rig);
+	rig_open(&rig);
+	assert_has(&rig, tag, one);
+	/* No log has it. Who puts the object again brings it back. */
+	rig_close(&rig);
+	rig.options.rebuild = true;
+	rig_open(&rig);
+	assert_int_equal(engine_have(rig.engine, tag, none), -ENOENT);
+	memset(data, 1, sizeof(data));
+	assert_int_equal(engine_put_object(rig.engine, tag, data, sizeof(data), one), 0);
+	assert_has(&rig, tag, one);
+	rig_free(&rig);
+}
+
+/* An object goes before its tags. */
+static void engine__a_tag_of_what_has_gone_is_learned_anew(void **state)
+{
+	uint8_t one[32], two[32], tag[32] = { 1 };
+	struct rig rig = { 0 };
+	struct place place;
+
+	rig_new(&rig);
+	put_plain(&rig, 1, one);
+	put_plain(&rig, 2, two);
+	assert_int_equal(engine_learn_tag(rig.engine, tag, one), 0);
+	assert_int_equal(engine_locate(rig.engine, one, &place), 0);
+	assert_int_equal(damage_note(rig.engine, one, place), 0);
+	assert_int_equal(engine_have(rig.engine, tag, one), -ENOENT);
+	assert_int_equal(engine_learn_tag(rig.engine, tag, two), 0);
+	assert_has(&rig, tag, two);
+	rig_free(&rig);
+}
+
+/* A chunk's writer would be given it. */
+static void engine__a_manifest_has_no_tag(void **state)
+{
+	uint8_t id[32], tag[32] = { 1 }, manifest[16 + 32 + 24 + 256 + 16] = "BZO1\2\1\2";
+	struct rig rig = { 0 };
+
+	rig_new(&rig);
+	manifest[8] = manifest[16] = 1;
+	assert_int_equal(engine_put_object(rig.engine, tag, manifest, sizeof(manifest), id), 0);
+	assert_int_equal(engine_learn_tag(rig.engine, tag, id), -ENOENT);
+	assert_int_equal(engine_have(rig.engine, tag, id), -ENOENT);
+	rig_free(&rig);
+}
+
 static void engine__an_entry_is_taken_once(void **state)
 {
 	struct rig rig = { 0 };
@@ -476,6 +558,9 @@ int main(void)
 		cmocka_unit_test(engine__rmdir_of_a_directory_with_something_in_it_is_ignored),
 		cmocka_unit_test(engine__xattrs_page_by_tag),
 		cmocka_unit_test(engine__objects_are_kept_once_and_read_back),
+		cmocka_unit_test(engine__a_tag_is_learned_later),
+		cmocka_unit_test(engine__a_tag_of_what_has_gone_is_learned_anew),
+		cmocka_unit_test(engine__a_manifest_has_no_tag),
 		cmocka_unit_test(engine__an_entry_is_taken_once),
 		cmocka_unit_test(engine__malformed_entries_are_refused),
 		cmocka_unit_test(reserve__is_for_nobody_who_writes),
