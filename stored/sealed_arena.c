@@ -2,6 +2,7 @@
 
 #include "cas/bytes.h"
 #include "stored/crc32c.h"
+#include "stored/mph.h"
 #include "stored/sealed_build.h"
 
 #include <errno.h>
@@ -251,7 +252,7 @@ int sealed_arena_find(
 	int r;
 
 	if (s->mph) {
-		slot = sealed_mph_find(s->mph, id);
+		slot = mph_find(s->mph, id, sizeof(object.id));
 		/* Any id gets a slot: who is there tells whether it is the one. */
 		if (slot >= s->trailer.num_found)
 			return -ENOENT;

@@ -3,6 +3,7 @@
 #include "cas/bytes.h"
 #include "stored/crc32c.h"
 #include "stored/digest.h"
+#include "stored/mph.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -198,22 +199,24 @@ static int hash_slots(struct build *b)
 {
 	uint32_t num = b->trailer.num_found, i;
 	const uint8_t **ids = calloc(num, sizeof(*ids));
+	uint32_t *places = calloc(num, sizeof(*places));
 	uint32_t *sorted = b->slots + b->num_objects;
-	int r;
+	struct mph_keys keys = { .keys = ids, .num = num, .len = 32 };
+	int r = ids && places ? 0 : -ENOMEM;
 
-	if (!ids)
-		return -ENOMEM;
-	for (i = 0; i < num; i++)
+	for (i = 0; r == 0 && i < num; i++)
 		ids[i] = b->objects[b->slots[i]].id;
-	r = sealed_mph_make(ids, num, &b->mph, &b->trailer.mph_len);
+	if (r == 0)
+		r = mph_make(MPH_CHD, &keys, places, &b->mph, &b->trailer.mph_len);
+	if (r == 0) {
+		b->trailer.kind = SEALED_MPH;
+		memcpy(sorted, b->slots, num * sizeof(*sorted));
+		for (i = 0; i < num; i++)
+			b->slots[places[i]] = sorted[i];
+	}
+	free(places);
 	free(ids);
-	if (r < 0)
-		return r;
-	b->trailer.kind = SEALED_MPH;
-	memcpy(sorted, b->slots, num * sizeof(*sorted));
-	for (i = 0; i < num; i++)
-		b->slots[sealed_mph_find(b->mph, b->objects[sorted[i]].id)] = sorted[i];
-	return 0;
+	return r;
 }
 
 static int make_slots(struct build *b)

@@ -18,9 +18,4 @@ void sealed_trailer_emit(const struct sealed_trailer *t, uint32_t number, const 
 void sealed_object_emit(const struct sealed_object *object, const uint8_t arena_id[16],
 	uint8_t ret_data[SEALED_OBJECT_SIZE]);
 
-/* A minimal perfect hash of num different ids; ids[i] points to 32 bytes. -ERANGE: there is none
- * (few or unlucky ids); -ENOMEM. The caller frees *ret. */
-int sealed_mph_make(const uint8_t *const *ids, uint32_t num, void **ret, uint32_t *ret_len);
-uint32_t sealed_mph_find(void *mph, const uint8_t id[32]);
-
 #endif
