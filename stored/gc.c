@@ -51,10 +51,12 @@ static struct gc *gc_new(struct engine *engine, const struct gc_options *options
 	gc->options = *options;
 	if (gc->options.rows == 0 || gc->options.rows > GC_ROWS_MAX)
 		gc->options.rows = GC_ROWS_MAX;
+	if (gc->options.bucket == 0)
+		gc->options.bucket = GC_TABLE_BUCKET;
 	gc->object = malloc(CAS_OBJECT_MAX);
 	gc->now = engine->io->now(engine->io->ctx);
 	if (!gc->object || gc_list_arenas(engine, gc) < 0 ||
-		gc_table_init(&gc->table, (size_t)db_rows(txn(engine), DB_OBJECTS)) < 0) {
+		gc_table_init(&gc->table, gc->now, gc->options.bucket) < 0) {
 		gc_free(engine, gc);
 		return NULL;
 	}
@@ -89,7 +91,7 @@ int gc_begin(struct engine *engine, const struct gc_options *options)
 	gc = gc_new(engine, options);
 	if (!gc)
 		return -ENOMEM;
-	gc->tail = arenas_position(a).arena;
+	gc->begin = arenas_position(a);
 	gc->was_serving = engine->serves != NULL;
 	gc->report.lost_until = lost_until(engine, gc->now);
 	if (gc->report.lost_until > 0)

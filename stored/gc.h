@@ -64,6 +64,7 @@ struct gc_options {
 	uint64_t grace_s; /* seconds between the two generations */
 	bool is_single;	  /* frees what was never noted before: shows that a mark alone is right */
 	uint32_t rows;	  /* of the index looked at in one step; 0: 1000, at most */
+	uint32_t bucket;  /* objects numbered together (stored/gc_table.h); 0: as many as is best */
 };
 
 struct gc_count {

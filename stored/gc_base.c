@@ -118,7 +118,7 @@ static int count_step(struct engine *engine, struct gc *gc)
 	uint32_t i, number;
 	int r;
 
-	if (b->arena == gc->num_arenas || gc->arenas[b->arena].number >= gc->tail) {
+	if (b->arena == gc->num_arenas || gc->arenas[b->arena].number >= gc->begin.arena) {
 		b->stage = BASE_BEGIN;
 		return 1;
 	}

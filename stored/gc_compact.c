@@ -105,7 +105,7 @@ static int pick(struct engine *engine, struct gc *gc)
 	for (size_t i = 0; i < a->num; i++) {
 		if (a->list[i].number <= c->number)
 			continue;
-		if (a->list[i].number >= gc->tail)
+		if (a->list[i].number >= gc->begin.arena)
 			break;
 		/* One that is not sealed yet is looked at by the next collection. */
 		c->number = a->list[i].number;

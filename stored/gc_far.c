@@ -13,7 +13,7 @@ static int note(struct gc *gc, struct place sealed)
 	struct gc_arena *arena = gc_arena(gc, sealed.arena);
 	uint64_t block = sealed.offset / GC_BLOCK;
 
-	if (!arena || sealed.arena >= gc->tail || sealed.len == 0)
+	if (!arena || sealed.arena >= gc->begin.arena || sealed.len == 0)
 		return 0;
 	if (!arena->far)
 		arena->far = calloc(1, arena->num_far / 8 + 1);

@@ -10,7 +10,7 @@
 
 #define WALK_STEP 16 /* manifests */
 
-static int push(struct gc *gc, const uint8_t id[32])
+static int push(struct gc *gc, const uint8_t id[32], bool is_new)
 {
 	if (gc->num_stack == gc->cap_stack) {
 		size_t cap = gc->cap_stack ? 2 * gc->cap_stack : 1024;
@@ -22,7 +22,8 @@ static int push(struct gc *gc, const uint8_t id[32])
 		gc->stack = stack;
 		gc->cap_stack = cap;
 	}
-	memcpy(gc->stack[gc->num_stack++], id, 32);
+	gc->stack[gc->num_stack].is_new = is_new;
+	memcpy(gc->stack[gc->num_stack++].id, id, 32);
 	return 0;
 }
 
@@ -30,7 +31,7 @@ static int mark(struct gc *gc, const uint8_t id[32])
 {
 	if (!gc_table_mark(&gc->table, id, gc->phase <= GC_LIVE))
 		return 0;
-	return push(gc, id);
+	return push(gc, id, false);
 }
 
 static int mark_refs(struct gc *gc, const uint8_t *ids, size_t num)
@@ -69,7 +70,7 @@ static void hook(struct gc *gc, int r)
 static void promise_now(struct gc *gc, const uint8_t id[32])
 {
 	if (gc->phase == GC_TABLE)
-		hook(gc, push(gc, id));
+		hook(gc, push(gc, id, false));
 	else if (gc->phase <= GC_VERDICT)
 		hook(gc, mark(gc, id));
 }
@@ -139,7 +140,7 @@ void gc_note_object(struct engine *engine, const uint8_t id[32], bool is_leaf)
 
 	/* It is in an arena that is not looked at, but its children need not be. */
 	if (gc && !is_leaf && gc->phase <= GC_VERDICT)
-		hook(gc, push(gc, id));
+		hook(gc, push(gc, id, true));
 }
 
 /* ---- numbering */
@@ -161,6 +162,14 @@ static void keep_at(struct gc *gc, const struct db_iter *it)
 	gc->report.done++;
 }
 
+/* The table has exactly what was there when the collection began. */
+static int number_row(struct gc *gc, const uint8_t id[32], const struct object_row *row)
+{
+	if (!arenas_is_before(row->place, gc->begin))
+		return 0;
+	return gc_table_add(&gc->table, id, row->is_leaf);
+}
+
 static int table_step(struct engine *engine, struct gc *gc)
 {
 	struct object_row row;
@@ -171,15 +180,18 @@ static int table_step(struct engine *engine, struct gc *gc)
 	for (i = 0; r == 1 && i < (int)gc->options.rows; i++) {
 		if (it.key_len != 32 || object_row_parse(it.value, it.value_len, &row) < 0)
 			r = -EUCLEAN;
-		else if ((r = gc_table_add(&gc->table, it.key, row.is_leaf)) == 0) {
+		else if ((r = number_row(gc, it.key, &row)) == 0) {
 			keep_at(gc, &it);
 			r = db_iter_next(&it);
 		}
 	}
 	db_iter_close(&it);
-	if (r != 0)
+	if (r == 0)
+		r = gc_table_end(&gc->table);
+	else if (r == 1)
+		return 1;
+	if (r < 0)
 		return r;
-	gc_table_end(&gc->table);
 	gc->phase = GC_LIVE;
 	gc->at_len = 0;
 	return 1;
@@ -193,29 +205,33 @@ static void is_old(struct gc *gc, struct place place)
 		gc->old = place;
 }
 
-static int walk_one(struct engine *engine, struct gc *gc, const uint8_t id[32])
+/* 1: it is here; 0: far, and so is what is below it. */
+static int locate(struct engine *engine, struct gc *gc, const uint8_t id[32], struct place *ret)
+{
+	int r = engine_locate(engine, id, ret);
+
+	if (r != -ENOENT)
+		return r < 0 ? r : 1;
+	/* Not far, but damaged here: its children are wanted when it is healed. */
+	if (!damage_is_noted(engine, id))
+		return 0;
+	memcpy(gc->report.damaged, id, 32);
+	return -EBADMSG;
+}
+
+static int walk(struct engine *engine, struct gc *gc, const uint8_t id[32], struct place place)
 {
 	const uint8_t *refs;
-	struct place place;
 	size_t num;
-	int r;
+	int r = 0;
 
-	r = engine_locate(engine, id, &place);
-	/* Not far, but damaged here: its children are wanted when it is healed. */
-	if (r == -ENOENT && damage_is_noted(engine, id)) {
-		memcpy(gc->report.damaged, id, 32);
-		return -EBADMSG;
-	}
-	if (r < 0)
-		return r == -ENOENT ? 0 : r; /* far, and so is what is below it */
 	if (place.len > CAS_OBJECT_MAX)
 		return 0;
 	/* What is buffered can be read only when it is written. */
-	if (engine->arenas.len > 0) {
+	if (engine->arenas.len > 0)
 		r = engine_flush(engine);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	r = engine_read_object(engine, id, place, gc->object);
 	if (r == -EBADMSG || r == -ENODATA || r == -EIO) {
 		memcpy(gc->report.damaged, id, 32);
@@ -232,18 +248,35 @@ static int walk_one(struct engine *engine, struct gc *gc, const uint8_t id[32])
 	return r < 0 ? 0 : mark_refs(gc, refs, num);
 }
 
-/* A promise made while the objects were numbered is on the stack unmarked. */
+static int walk_node(struct engine *engine, struct gc *gc, const struct gc_node *node)
+{
+	bool is_live = gc->phase <= GC_LIVE;
+	struct place place;
+	int r;
+
+	/* It was there twice, or promised while the objects were numbered, and is a leaf. */
+	if (!node->is_new && !gc_table_mark(&gc->table, node->id, is_live))
+		return 0;
+	r = locate(engine, gc, node->id, &place);
+	if (r <= 0)
+		return r;
+	if (!node->is_new) {
+		/* The table has taken it for another; it has been walked since it was put. */
+		if (!arenas_is_before(place, gc->begin))
+			return 0;
+		gc_table_walk(&gc->table, node->id, is_live);
+	}
+	return walk(engine, gc, node->id, place);
+}
+
 static int walk_step(struct engine *engine, struct gc *gc)
 {
-	uint8_t id[32];
+	struct gc_node node;
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < WALK_STEP && gc->num_stack > 0; i++) {
-		memcpy(id, gc->stack[--gc->num_stack], sizeof(id));
-		gc_table_mark(&gc->table, id, gc->phase <= GC_LIVE);
-		if (object_is_leaf(engine, id))
-			continue;
-		r = walk_one(engine, gc, id);
+		node = gc->stack[--gc->num_stack];
+		r = walk_node(engine, gc, &node);
 	}
 	return r < 0 ? r : 1;
 }

@@ -55,6 +55,11 @@ struct gc_peer {
 	uint64_t passed; /* the oldest of its volumes */
 };
 
+struct gc_node {
+	uint8_t id[32];
+	bool is_new; /* put while this runs: else somebody refers to it */
+};
+
 /* One that was there when the collection began. */
 struct gc_arena {
 	uint32_t number;
@@ -82,14 +87,15 @@ struct gc {
 	struct gc_options options;
 	struct gc_report report;
 	enum gc_phase phase;
-	uint32_t tail; /* objects from this arena on are not looked at */
+	/* Where the log ended. What was there then is in the table; of what came later, and of all
+	 * in the arena of that, nothing is freed. */
+	struct place begin;
 	struct gc_table table;
 	/* Where a phase goes on in its table: the last key seen. */
 	uint8_t at[DB_KEY_MAX];
 	size_t at_len;
-	uint64_t ticket; /* of the commit that it waits for */
-	/* Ids whose references are to be marked. */
-	uint8_t (*stack)[32];
+	uint64_t ticket;       /* of the commit that it waits for */
+	struct gc_node *stack; /* whose references are to be marked */
 	size_t num_stack, cap_stack;
 	int failed;	  /* of a hook, told by the next step */
 	struct place old; /* everything before it stays: a manifest of version 1 lies there */

@@ -125,7 +125,9 @@ static int judge(struct engine *engine, struct gc *gc, const struct dead *dead)
 static bool look(struct gc *gc, const uint8_t id[32], const struct object_row *row)
 {
 	struct gc_report *report = &gc->report;
-	int bits = gc_table_bits(&gc->table, id);
+	/* What came since is not in the table, which may take it for another. */
+	bool is_in = arenas_is_before(row->place, gc->begin);
+	int bits = is_in ? gc_table_bits(&gc->table, id) : -1;
 
 	count(&report->all, row->place.len);
 	gc_count_live(gc, row->place, true);
@@ -133,7 +135,7 @@ static bool look(struct gc *gc, const uint8_t id[32], const struct object_row *r
 		count(&report->live, row->place.len);
 	else if (bits & GC_BIT_MARKED)
 		count(&report->history, row->place.len);
-	else if (row->place.arena >= gc->tail)
+	else if (row->place.arena >= gc->begin.arena)
 		count(&report->tail, row->place.len);
 	else if (arenas_is_before(row->place, gc->old))
 		count(&report->old, row->place.len);

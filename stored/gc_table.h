@@ -1,15 +1,24 @@
 /*
- * The objects of a collection, numbered: the ids in ascending order, and some bits for each. Pure.
+ * The objects of a collection and some bits for each, without their ids. Pure.
  *
- * Calling order: gc_table_add for every object in the order of the ids; gc_table_end; then
- * gc_table_mark as often as needed. Memory: 4 bytes an object (40 MB for ten million), and one
- * cache line for a mark: an id is kept as 44 of its bits, the upper 16 by the place, the others
- * beside the marks. Objects that have those bits in common (somebody may have tried hard) are
- * marked together, so that this costs garbage kept and never an object lost.
+ * Ids come in ascending order and are gathered in buckets, of 4096. Of a full one a minimal perfect
+ * hash is made (stored/mph.h), by which each object has a place in it, and the ids are forgotten:
+ * so an object takes 14.8 bits (2.8 of the hash, 8 of a fingerprint, 4 of marks: 19 MB for ten
+ * million), and building takes the memory of one bucket. What is left over at the end keeps its
+ * ids, as does a bucket for which there is no hash: ids that somebody has made for that cost
+ * memory, nothing else.
  *
- * One bit an object, by the perfect hashes of the sealed arenas, would ask the index first in which
- * arena an id lies: that is a look-up in a tree of gigabytes for every reference, where this is a
- * look at a page that is in memory.
+ * An object of the table has its place for itself, so of it all answers are exact. But any other id
+ * has a place too, which is another's. A fingerprint of 8 bits tells 255 of 256 such strangers: the
+ * objects that records refer to and that are far. One that is not told marks somebody else. It may
+ * mark a leaf, which then stays until the next collection: with as many strangers as objects that
+ * is 1 of 256 of the garbage, and it is another one each time, for fingerprints are salted. It must
+ * not mark what refers to others, for those were never looked at, and would be lost. Therefore
+ * gc_table_mark only says of a node that it may have been reached, and it is marked by
+ * gc_table_walk, for which the caller has to know that the id is one of the table.
+ *
+ * Calling order: gc_table_init; gc_table_add for every object in the order of the ids;
+ * gc_table_end; then the others as often as needed.
  *
  * Errors: -ENOMEM; -EINVAL for ids out of order.
  */
@@ -20,14 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GC_TABLE_BUCKETS 65536u
-
-struct gc_table {
-	uint32_t *entries; /* 28 bits of the id, enum gc_bits */
-	size_t num, cap;
-	uint32_t last_bucket;
-	uint32_t starts[GC_TABLE_BUCKETS + 1];
-};
+#define GC_TABLE_BUCKET 4096u /* ids */
 
 enum gc_bits {
 	GC_BIT_MARKED = 1, /* reached in any way */
@@ -36,18 +38,32 @@ enum gc_bits {
 	GC_BIT_DOOMED = 8, /* was freed, or a dry run would free it */
 };
 
-/* expect: how many there will be, about. */
-int gc_table_init(struct gc_table *table, size_t expect);
+struct gc_bucket;
+struct gc_filling;
+
+struct gc_table {
+	uint64_t salt;
+	uint32_t bucket;  /* ids in each, but for the last */
+	uint64_t *firsts; /* of each bucket the upper 8 bytes of its first id */
+	struct gc_bucket **buckets;
+	size_t num, cap;
+	struct gc_filling *filling; /* the last bucket, until the end */
+};
+
+/* salt: another one for each collection. bucket: GC_TABLE_BUCKET, or fewer in tests. */
+int gc_table_init(struct gc_table *table, uint64_t salt, uint32_t bucket);
 void gc_table_release(struct gc_table *table);
 int gc_table_add(struct gc_table *table, const uint8_t id[32], bool is_leaf);
-void gc_table_end(struct gc_table *table);
+int gc_table_end(struct gc_table *table);
 
-/* Sets bits of an id's entries; true if what it refers to must be looked at: it was not marked
- * before and is no leaf. An id that is not in the table changes nothing. */
+/* Somebody refers to an id. A leaf is marked. True: it may be a node (not a leaf) that is not
+ * marked yet, so the caller finds out whether it is one of the table, and calls gc_table_walk. */
 bool gc_table_mark(struct gc_table *table, const uint8_t id[32], bool is_live);
-/* Sets GC_BIT_DOOMED. */
+/* Marks a node of the table; what it refers to is looked at next. */
+void gc_table_walk(struct gc_table *table, const uint8_t id[32], bool is_live);
+/* Sets GC_BIT_DOOMED of an object of the table. */
 void gc_table_doom(struct gc_table *table, const uint8_t id[32]);
-/* The bits of an id, of all its entries together; -1: not in the table. */
+/* The bits of an object of the table. Of any other id -1, or (1 of 256) those of some object. */
 int gc_table_bits(const struct gc_table *table, const uint8_t id[32]);
 
 #endif

@@ -552,7 +552,7 @@ static void wear(struct work *w)
 
 static void op_gc(struct work *w)
 {
-	struct gc_options options = { .is_final = true, .is_single = any(w, 2) };
+	struct gc_options options = { .is_final = true, .is_single = any(w, 2), .bucket = 8 };
 	size_t begun;
 	int r;
 

@@ -6,7 +6,6 @@
 #include "stored/arena.h"
 #include "stored/engine_state.h"
 #include "stored/gc.h"
-#include "stored/gc_table.h"
 #include "stored/prune.h"
 #include "stored/settings.h"
 #include "stored/snapshot.h"
@@ -27,6 +26,7 @@
 #define OBJECTS_MAX 4000
 #define FILES_MAX   400
 #define REFS_MAX    5
+#define FAR_FILES   400
 
 /* What the store should hold, by our own bookkeeping. */
 struct object {
@@ -421,42 +421,58 @@ static void reopen(bool rebuild)
 
 /* ---- tests */
 
-static void gc_table__marks_and_finds(void **state)
+/* A file of 256 chunks that are all far. */
+static void far_file_write(void)
 {
-	struct gc_table table;
-	uint8_t id[32] = { 0 };
+	struct tree_record rec = { .e = { .key = { .kind = TREE_BODY } }, .num_refs = 1 };
+	static const uint8_t sealed[100];
+	static uint8_t node[16 + 32 * 256 + 24 + 256 + 16];
+	uint8_t id[32];
+	char name[24];
 
-	assert_int_equal(gc_table_init(&table, 0), 0);
-	for (unsigned i = 0; i < 5000; i++) {
-		id[0] = (uint8_t)(i >> 8);
-		id[3] = (uint8_t)i;
-		assert_int_equal(gc_table_add(&table, id, i % 2), 0);
+	fill(node, sizeof(node), rig_random(&m->seed) | 1);
+	memcpy(node, "BZO1\2\1\2\0\0\1\0\0\0\0\0\0", 16);
+	assert_int_equal(engine_put_object(m->rig.engine, NULL, node, sizeof(node), id), 0);
+	rec.e.key.id = rig_id(&m->rig);
+	rec.refs = id;
+	rec.sealed = sealed;
+	rec.sealed_len = sizeof(sealed);
+	snprintf(name, sizeof(name), "far%llu", (unsigned long long)rec.e.key.id);
+	entry_start(&entry, 0);
+	put_attr(&entry, rec.e.key.id, false, rec.e.key.id);
+	entry_put(&entry, &rec);
+	put_link(&entry, rig_id(&m->rig), TREE_ROOT, name, rec.e.key.id, false);
+	assert_int_equal(rig_apply(&m->rig, &entry), 0);
+}
+
+/* So many of them that in the table there is one for nearly each of those that are here. */
+static void gc__what_is_far_does_not_hide_what_is_here(void **state)
+{
+	struct gc_options options = {
+		.is_final = true, .roll = 1, .is_single = true, .bucket = 32
+	};
+	struct engine_stat stat;
+
+	setup_model();
+	for (int i = 0; i < FAR_FILES; i++)
+		far_file_write();
+	for (int i = 0; i < 150; i++)
+		file_new();
+	write_pending();
+	for (int i = 0; i < 3; i++) {
+		collect(&options);
+		assert_true(check() > 300);
 	}
-	/* The same 44 bits, and a step back. */
-	id[20] = 1;
-	assert_int_equal(gc_table_add(&table, id, false), 0);
-	id[0] = 1;
-	assert_int_equal(gc_table_add(&table, id, false), -EINVAL);
-	gc_table_end(&table);
-	memset(id, 0, sizeof(id));
-	id[3] = 7;
-	assert_int_equal(gc_table_bits(&table, id), GC_BIT_LEAF);
-	assert_false(gc_table_mark(&table, id, false));
-	assert_int_equal(gc_table_bits(&table, id), GC_BIT_LEAF | GC_BIT_MARKED);
-	id[3] = 8;
-	assert_true(gc_table_mark(&table, id, true));
-	assert_false(gc_table_mark(&table, id, true));
-	assert_int_equal(gc_table_bits(&table, id), GC_BIT_LIVE | GC_BIT_MARKED);
-	id[4] = 1;
-	assert_int_equal(gc_table_bits(&table, id), -1);
-	assert_false(gc_table_mark(&table, id, true));
-	/* Of two with the same bits both are marked, and both walked. */
-	id[0] = 4999 >> 8;
-	id[3] = 4999 & 255;
-	id[4] = 0;
-	assert_true(gc_table_mark(&table, id, true));
-	assert_true(gc_table_mark(&table, id, true));
-	gc_table_release(&table);
+	for (int i = 0; i < 300; i++)
+		file_unlink();
+	write_pending();
+	forget();
+	/* What is taken for one of them stays, but it is another each time. */
+	for (int i = 0; i < 10; i++)
+		collect(&options);
+	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
+	assert_int_equal(stat.objects, check() + FAR_FILES);
+	free_model();
 }
 
 static void gc__history_keeps_what_it_refers_to(void **state)
@@ -899,7 +915,8 @@ static void gc__beside_writers(void **state)
 			struct gc_options options = { .is_final = true,
 				.roll = below(2),
 				.is_single = is_single,
-				.rows = (uint32_t)(3 + below(20)) };
+				.rows = (uint32_t)(3 + below(20)),
+				.bucket = below(3) ? (uint32_t)(2 + below(30)) : 0 };
 
 			write_pending();
 			assert_int_equal(gc_begin(m->rig.engine, &options), 0);
@@ -959,7 +976,7 @@ static void gc__killed_anywhere(void **state)
 		size_t steps = below(500);
 
 		options.rows = 50;
-
+		options.bucket = 16;
 		for (int i = 0; i < 3; i++) {
 			file_new();
 			file_unlink();
@@ -1155,8 +1172,8 @@ static void gc__peers_keep_what_they_may_ask_for(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(gc_table__marks_and_finds),
 		cmocka_unit_test(gc__what_is_not_referred_to_goes),
+		cmocka_unit_test(gc__what_is_far_does_not_hide_what_is_here),
 		cmocka_unit_test(gc__history_keeps_what_it_refers_to),
 		cmocka_unit_test(gc__room_comes_back),
 		cmocka_unit_test(gc__splinters_come_back),
