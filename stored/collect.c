@@ -83,7 +83,8 @@ static void fail(struct collect *c, int err, const struct gc_report *report)
 	}
 	if (err == -EBADMSG)
 		ipc_call_fail(c->call, err,
-			"the list of a file's contents is damaged, so nothing was freed: object %s",
+			"the list of a file's contents is damaged, so nothing was freed: object "
+			"%s; bazil scrub has it mended by a peer, or names the file",
 			hex);
 	else
 		ipc_call_fail(c->call, err, "garbage was not collected: %s; try again later",

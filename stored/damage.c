@@ -2,6 +2,7 @@
 
 #include "cas/bytes.h"
 #include "stored/engine_state.h"
+#include "stored/object.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +10,8 @@
 
 #define PREFIX	 "bad"
 #define KEY_SIZE (3 + 32)
-#define ROW_SIZE 24
+#define ROW_SIZE 25
+#define ROW_OLD	 24 /* without the last byte */
 
 static void note_key(uint8_t key[KEY_SIZE], const uint8_t id[32])
 {
@@ -49,6 +51,7 @@ int damage_note(struct engine *engine, const uint8_t id[32], struct place place)
 	le32_put(row + 8, place.arena);
 	le32_put(row + 12, place.len);
 	le64_put(row + 16, place.offset);
+	row[24] = !object_is_leaf(engine, id);
 	r = db_put(txn(engine), DB_META, key, sizeof(key), row, sizeof(row));
 	if (r == 0)
 		r = db_delete(txn(engine), DB_OBJECTS, id, 32);
@@ -84,6 +87,12 @@ int damage_check(struct engine *engine, const uint8_t id[32])
 	return r < 0 ? r : -EBADMSG;
 }
 
+/* Whether it is one, also of an older program. */
+static bool is_note(const struct db_iter *it)
+{
+	return it->key_len == KEY_SIZE && (it->value_len == ROW_SIZE || it->value_len == ROW_OLD);
+}
+
 static void note_parse(const struct db_iter *it, struct damage *ret)
 {
 	memcpy(ret->id, it->key + 3, 32);
@@ -105,8 +114,7 @@ int damage_list(struct engine *engine, const uint8_t *after, struct damage *ret_
 	r = db_iter_first(&it, txn(engine), DB_META, PREFIX, 3, after ? start : NULL,
 		after ? sizeof(start) : 0);
 	while (r > 0 && num < max) {
-		if (it.key_len == KEY_SIZE && it.value_len == ROW_SIZE &&
-			(!after || memcmp(it.key, start, KEY_SIZE) != 0))
+		if (is_note(&it) && (!after || memcmp(it.key, start, KEY_SIZE) != 0))
 			note_parse(&it, &ret_list[num++]);
 		r = db_iter_next(&it);
 	}
@@ -134,4 +142,40 @@ int damage_settle(struct engine *engine)
 		num = damage_list(engine, after, list, 64);
 	}
 	return r < 0 ? r : num < 0 ? num : settled;
+}
+
+static bool is_lost_node(struct engine *engine, const struct db_iter *it)
+{
+	struct place place;
+
+	return is_note(it) && it->value_len == ROW_SIZE && it->value[24] &&
+	       engine_locate(engine, it->key + 3, &place) == -ENOENT;
+}
+
+int damage_nodes(struct engine *engine, uint8_t (**ret)[32], size_t *ret_num)
+{
+	size_t num = 0, cap = 0;
+	uint8_t *ids = NULL;
+	struct db_iter it;
+	int r;
+
+	r = db_iter_first(&it, txn(engine), DB_META, PREFIX, 3, NULL, 0);
+	while (r == 1) {
+		r = 0;
+		if (is_lost_node(engine, &it)) {
+			r = scratch_grow(&ids, &cap, (num + 1) * 32);
+			if (r == 0)
+				memcpy(ids + 32 * num++, it.key + 3, 32);
+		}
+		if (r == 0)
+			r = db_iter_next(&it);
+	}
+	db_iter_close(&it);
+	if (r < 0) {
+		free(ids);
+		return r;
+	}
+	*ret = (uint8_t(*)[32])ids;
+	*ret_num = num;
+	return 0;
 }

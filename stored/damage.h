@@ -5,7 +5,9 @@
  * it is here again (damage_settle).
  *
  * Notes are rows of meta: "bad" id[32] -> u64 time found (ns since 1970) | u32 arena | u32 length |
- * u64 offset. They are not in the log: after a replay the disk says it again to whoever reads.
+ * u64 offset | u8 1: it may refer to other objects. Those of an older program end before that byte,
+ * and are taken for chunks, as it did. They are not in the log: after a replay the disk says it
+ * again to whoever reads.
  */
 #ifndef BAZIL_STORED_DAMAGE_H
 #define BAZIL_STORED_DAMAGE_H
@@ -34,5 +36,9 @@ int damage_settle(struct engine *engine);
 
 /* Up to max notes behind the id `after` (NULL: from the first); returns how many. */
 int damage_list(struct engine *engine, const uint8_t *after, struct damage *ret_list, size_t max);
+
+/* The ids, ascending, of what is not here and may have referred to others. The caller frees *ret.
+ */
+int damage_nodes(struct engine *engine, uint8_t (**ret)[32], size_t *ret_num);
 
 #endif

@@ -1,6 +1,7 @@
 #include "stored/gc.h"
 
 #include "cas/object.h"
+#include "stored/damage.h"
 #include "stored/gc_state.h"
 #include "stored/object.h"
 #include "stored/rows.h"
@@ -18,6 +19,7 @@ static void gc_free(struct engine *engine, struct gc *gc)
 	gc_compact_end(engine, gc);
 	for (size_t i = 0; i < gc->num_arenas; i++)
 		free(gc->arenas[i].far);
+	free(gc->damaged);
 	free(gc->stack);
 	free(gc->object);
 	free(gc->peers);
@@ -99,6 +101,8 @@ int gc_begin(struct engine *engine, const struct gc_options *options)
 	gc->report.expect = db_rows(txn(engine), DB_OBJECTS) * 2 + db_rows(txn(engine), DB_RECORDS);
 	engine->gc = gc;
 	r = gc_peers_load(engine, gc);
+	if (r == 0)
+		r = damage_nodes(engine, &gc->damaged, &gc->num_damaged);
 	if (r < 0)
 		gc_end(engine);
 	return r;

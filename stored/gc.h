@@ -43,9 +43,9 @@
  *
  * A manifest of version 1 hides its references: everything written before it stays.
  *
- * Errors of gc_step: -EBADMSG, a manifest that something refers to is damaged: nothing was freed
- * after that, gc_report has its id; -ENOSPC, -ENOMEM, -ERESTART: try again later; -EIO as in
- * stored/engine.h.
+ * Errors of gc_step: -EBADMSG, a manifest that something refers to is damaged, or was found so
+ * before (stored/damage.h): nothing was freed after that, gc_report has its id; -ENOSPC, -ENOMEM,
+ * -ERESTART: try again later; -EIO as in stored/engine.h.
  */
 #ifndef BAZIL_STORED_GC_H
 #define BAZIL_STORED_GC_H

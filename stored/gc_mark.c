@@ -27,11 +27,22 @@ static int push(struct gc *gc, const uint8_t id[32], bool is_new)
 	return 0;
 }
 
+static int id_compare(const void *x, const void *y)
+{
+	return memcmp(x, y, 32);
+}
+
+/* Marked, if it is a leaf; true: it is to be walked. */
+static bool reach(struct gc *gc, const uint8_t id[32])
+{
+	if (gc_table_mark(&gc->table, id, gc->phase <= GC_LIVE))
+		return true;
+	return gc->num_damaged > 0 && bsearch(id, gc->damaged, gc->num_damaged, 32, id_compare);
+}
+
 static int mark(struct gc *gc, const uint8_t id[32])
 {
-	if (!gc_table_mark(&gc->table, id, gc->phase <= GC_LIVE))
-		return 0;
-	return push(gc, id, false);
+	return reach(gc, id) ? push(gc, id, false) : 0;
 }
 
 static int mark_refs(struct gc *gc, const uint8_t *ids, size_t num)
@@ -255,7 +266,7 @@ static int walk_node(struct engine *engine, struct gc *gc, const struct gc_node 
 	int r;
 
 	/* It was there twice, or promised while the objects were numbered, and is a leaf. */
-	if (!node->is_new && !gc_table_mark(&gc->table, node->id, is_live))
+	if (!node->is_new && !reach(gc, node->id))
 		return 0;
 	r = locate(engine, gc, node->id, &place);
 	if (r <= 0)

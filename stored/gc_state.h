@@ -94,7 +94,9 @@ struct gc {
 	/* Where a phase goes on in its table: the last key seen. */
 	uint8_t at[DB_KEY_MAX];
 	size_t at_len;
-	uint64_t ticket;       /* of the commit that it waits for */
+	uint64_t ticket;	/* of the commit that it waits for */
+	uint8_t (*damaged)[32]; /* that may refer to others, ascending: nobody can tell to which */
+	size_t num_damaged;
 	struct gc_node *stack; /* whose references are to be marked */
 	size_t num_stack, cap_stack;
 	int failed;	  /* of a hook, told by the next step */

@@ -4,6 +4,7 @@
 #include "rig.h"
 
 #include "stored/arena.h"
+#include "stored/damage.h"
 #include "stored/engine_state.h"
 #include "stored/gc.h"
 #include "stored/prune.h"
@@ -1040,6 +1041,64 @@ static void gc__damaged_manifest_stops_it(void **state)
 	free_model();
 }
 
+/* Its children are wanted when it is healed, though nobody here can tell which they are. */
+static void gc__a_manifest_known_to_be_damaged_stops_it(void **state)
+{
+	struct gc_options options = now_options;
+	struct place place;
+	size_t chunk, top;
+	int r;
+
+	setup_model();
+	chunk = object_new(false, NULL, 0);
+	top = object_new(true, &chunk, 1);
+	m->files[m->num_files].refs[0] = top;
+	m->files[m->num_files].num_refs = 1;
+	file_write(&m->files[m->num_files++]);
+	assert_int_equal(engine_checkpoint(m->rig.engine), 0);
+	assert_int_equal(engine_locate(m->rig.engine, m->objects[top].id, &place), 0);
+	place.offset += 20;
+	rot(place);
+	assert_int_equal(damage_check(m->rig.engine, m->objects[top].id), -EBADMSG);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(gc_begin(m->rig.engine, &options), 0);
+		while ((r = gc_step(m->rig.engine)) > 0)
+			;
+		gc_end(m->rig.engine);
+	}
+	assert_int_equal(object_put(&m->objects[top]), 0);
+	object_check(&m->objects[chunk]);
+	assert_int_equal(r, -EBADMSG);
+	free_model();
+}
+
+/* It refers to nothing; nor may notes of an older program stop anything. */
+static void gc__a_damaged_chunk_stops_nothing(void **state)
+{
+	uint8_t key[3 + 32] = "bad", old[24] = { 1 };
+	struct damage list[3];
+	struct place place;
+	size_t chunk, top;
+
+	setup_model();
+	chunk = object_new(false, NULL, 0);
+	top = object_new(true, &chunk, 1);
+	m->files[m->num_files].refs[0] = top;
+	m->files[m->num_files].num_refs = 1;
+	file_write(&m->files[m->num_files++]);
+	assert_int_equal(engine_checkpoint(m->rig.engine), 0);
+	assert_int_equal(engine_locate(m->rig.engine, m->objects[chunk].id, &place), 0);
+	rot(place);
+	assert_int_equal(damage_check(m->rig.engine, m->objects[chunk].id), -EBADMSG);
+	assert_int_equal(
+		db_put(txn(m->rig.engine), DB_META, key, sizeof(key), old, sizeof(old)), 0);
+	assert_int_equal(damage_list(m->rig.engine, NULL, list, 3), 2);
+	collect(&now_options);
+	collect(&now_options);
+	object_check(&m->objects[top]);
+	free_model();
+}
+
 /* Changes that a rebuild cannot read may have referred to anything. */
 static void gc__nothing_is_freed_when_changes_were_lost(void **state)
 {
@@ -1186,6 +1245,8 @@ int main(void)
 		cmocka_unit_test(gc__beside_writers),
 		cmocka_unit_test(gc__killed_anywhere),
 		cmocka_unit_test(gc__damaged_manifest_stops_it),
+		cmocka_unit_test(gc__a_manifest_known_to_be_damaged_stops_it),
+		cmocka_unit_test(gc__a_damaged_chunk_stops_nothing),
 		cmocka_unit_test(gc__nothing_is_freed_when_changes_were_lost),
 		cmocka_unit_test(gc__old_manifest_keeps_what_is_older),
 		cmocka_unit_test(gc__malformed_manifest_is_not_taken),
