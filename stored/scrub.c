@@ -72,13 +72,21 @@ uint64_t scrub_total(const struct engine *engine)
 struct range {
 	uint32_t arena;
 	uint64_t from, to;
+	uint64_t objects; /* damaged ones */
+};
+
+struct found {
+	uint8_t id[32];
+	struct range *in;
 };
 
 struct walk {
 	struct engine *engine;
 	struct scrub *scrub;
-	struct range ranges[RANGES_MAX];
+	struct range ranges[RANGES_MAX]; /* that are not one frame after another any more */
 	size_t num;
+	struct found *found; /* objects that the index has there */
+	size_t num_found, cap_found;
 };
 
 static int on_frame(void *arg, const struct frame_view *frame)
@@ -105,51 +113,73 @@ static int on_frame(void *arg, const struct frame_view *frame)
 static void on_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail)
 {
 	struct walk *walk = arg;
-	struct range *last = &walk->ranges[walk->num - (walk->num == RANGES_MAX)];
 
-	if (walk->num < RANGES_MAX) {
-		walk->ranges[walk->num++] = (struct range){ arena, from, to };
-	} else if (last->arena == arena) {
-		/* What lies between is looked at again below and found whole. */
-		last->to = to;
-	}
+	if (walk->num < RANGES_MAX)
+		walk->ranges[walk->num++] = (struct range){ arena, from, to, 0 };
+	else /* What lies between is looked at again below and found whole. */
+		walk->ranges[walk->num - 1].to = to;
 }
 
-/* The objects that the index has in a range which is not one frame after another any more. Those
- * that are whole all the same are found so. */
-static int note_range(struct walk *walk, const struct range *range, uint64_t *objects)
+static struct range *range_of(struct walk *walk, struct place place)
 {
-	uint8_t(*ids)[32] = NULL;
-	size_t num = 0, cap = 0;
+	for (size_t i = 0; i < walk->num; i++) {
+		struct range *range = &walk->ranges[i];
+
+		if (range->arena == place.arena && place.offset < range->to &&
+			place.offset + place.len > range->from)
+			return range;
+	}
+	return NULL;
+}
+
+static int found_add(struct walk *walk, const uint8_t id[32], struct range *range)
+{
+	if (walk->num_found == walk->cap_found) {
+		size_t cap = walk->cap_found ? walk->cap_found * 2 : 64;
+		struct found *found = realloc(walk->found, cap * sizeof(*found));
+
+		if (!found)
+			return -ENOMEM;
+		walk->found = found;
+		walk->cap_found = cap;
+	}
+	memcpy(walk->found[walk->num_found].id, id, 32);
+	walk->found[walk->num_found++].in = range;
+	return 0;
+}
+
+static int find(struct walk *walk)
+{
+	struct object_row row;
+	struct range *range;
 	struct db_iter it;
-	int r, checked = 0;
+	int r;
 
 	r = db_iter_first(&it, txn(walk->engine), DB_OBJECTS, NULL, 0, NULL, 0);
 	while (r > 0) {
-		struct object_row row;
-
-		if (object_row_parse(it.value, it.value_len, &row) == 0 &&
-			row.place.arena == range->arena && row.place.offset < range->to &&
-			row.place.offset + row.place.len > range->from) {
-			if (num == cap) {
-				void *more = realloc(ids, (cap = cap ? 2 * cap : 64) * 32);
-
-				if (!more) {
-					r = -ENOMEM;
-					break;
-				}
-				ids = more;
-			}
-			memcpy(ids[num++], it.key, 32);
-		}
-		r = db_iter_next(&it);
+		range = object_row_parse(it.value, it.value_len, &row) == 0
+				? range_of(walk, row.place)
+				: NULL;
+		r = range ? found_add(walk, it.key, range) : 0;
+		if (r == 0)
+			r = db_iter_next(&it);
 	}
 	db_iter_close(&it);
-	for (size_t i = 0; r == 0 && i < num; i++) {
-		checked = damage_check(walk->engine, ids[i]);
-		*objects += checked == -EBADMSG;
-	}
-	free(ids);
+	return r;
+}
+
+/* The objects that the index has in the ranges, found by one walk over it. Those that are whole all
+ * the same are found so. */
+static int note_ranges(struct walk *walk)
+{
+	int r = walk->num > 0 ? find(walk) : 0;
+
+	for (size_t i = 0; r == 0 && i < walk->num_found; i++)
+		if (damage_check(walk->engine, walk->found[i].id) == -EBADMSG) {
+			walk->found[i].in->objects++;
+			walk->scrub->damaged++;
+		}
+	walk->num_found = 0;
 	return r;
 }
 
@@ -160,45 +190,70 @@ static int note_aside(struct walk *walk)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < a->num_notes; i++) {
-		struct range all = { a->notes[i].number, 0, UINT64_MAX };
-
-		if (a->notes[i].is_aside)
-			r = note_range(walk, &all, &walk->scrub->damaged);
+		if (!a->notes[i].is_aside)
+			continue;
+		walk->ranges[walk->num++] = (struct range){ a->notes[i].number, 0, UINT64_MAX, 0 };
+		if (walk->num < RANGES_MAX)
+			continue;
+		r = note_ranges(walk);
+		walk->num = 0;
 	}
+	if (r == 0)
+		r = note_ranges(walk);
+	walk->num = 0;
 	return r;
+}
+
+/* Where no object was lost something else was. */
+static void note_rest(struct walk *walk)
+{
+	for (size_t i = 0; i < walk->num; i++) {
+		const struct range *range = &walk->ranges[i];
+
+		if (range->objects > 0)
+			continue;
+		walk->scrub->lost_bytes += range->to - range->from;
+		engine_note_range(walk->engine, range->arena, range->from, range->to);
+	}
+}
+
+static int walk_on(struct walk *walk, uint64_t max)
+{
+	struct engine *engine = walk->engine;
+	uint64_t bytes = 0;
+	int more, r;
+
+	r = engine_flush(engine);
+	if (r == 0 && walk->scrub->at.arena == 0)
+		r = note_aside(walk);
+	if (r < 0)
+		return r;
+	more = arenas_verify(
+		&engine->arenas, &walk->scrub->at, max, &bytes, on_frame, on_damage, walk);
+	walk->scrub->bytes += bytes;
+	if (more < 0)
+		return more;
+	r = note_ranges(walk);
+	if (r == 0)
+		note_rest(walk);
+	return r < 0 ? r : more;
 }
 
 int scrub_step(struct engine *engine, struct scrub *scrub, uint64_t max)
 {
 	struct walk *walk = calloc(1, sizeof(*walk));
-	uint64_t bytes = 0, before;
-	int more, r = 0;
+	int more;
 
 	if (!walk)
 		return -ENOMEM;
 	walk->engine = engine;
 	walk->scrub = scrub;
-	more = engine_flush(engine);
-	if (more == 0 && scrub->at.arena == 0)
-		more = note_aside(walk);
-	before = scrub->damaged;
-	if (more == 0)
-		more = arenas_verify(
-			&engine->arenas, &scrub->at, max, &bytes, on_frame, on_damage, walk);
-	scrub->bytes += bytes;
-	for (size_t i = 0; more >= 0 && r == 0 && i < walk->num; i++) {
-		const struct range *range = &walk->ranges[i];
-
-		r = note_range(walk, range, &scrub->damaged);
-		if (scrub->damaged == before) {
-			scrub->lost_bytes += range->to - range->from;
-			engine_note_range(engine, range->arena, range->from, range->to);
-		}
-	}
+	more = walk_on(walk, max);
+	free(walk->found);
 	free(walk);
 	if (more == 0) {
 		scrub->is_running = false;
 		scrub->finished = engine->io->now(engine->io->ctx);
 	}
-	return r < 0 ? r : more;
+	return more;
 }

@@ -3,10 +3,10 @@
  * What is damaged is noted (stored/damage.h). The engine only reads; who runs it decides how fast,
  * and brings damaged objects back from elsewhere (stored/serve_scrub.c).
  *
- * Calling order: scrub_start; scrub_step until it returns 0; scrub_stop at any time. The state is a
- * row of meta ("scrub") and is committed with the checkpoints, so that a scrub goes on where it was
- * after a restart, or after scrub_stop. What is written behind the beginning is verified too, up to
- * the log's end at the moment when the walk gets there.
+ * Calling order: scrub_start; scrub_step until it returns 0, or no more. The state is a row of meta
+ * ("scrub", by scrub_save) and is committed with the checkpoints, so that a scrub goes on where it
+ * was after a restart (scrub_load). What is written behind the beginning is verified too, up to the
+ * log's end at the moment when the walk gets there.
  */
 #ifndef BAZIL_STORED_SCRUB_H
 #define BAZIL_STORED_SCRUB_H

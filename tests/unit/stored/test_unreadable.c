@@ -8,6 +8,7 @@
 #include "stored/scrub.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -124,6 +125,35 @@ static void unreadable__a_scrub_goes_on_behind_it(void **state)
 	assert_int_equal(scrub.damaged, 1);
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(engine_locate(rig.engine, ids[i], &place), i == 3 ? -ENOENT : 0);
+	rig_free(&rig);
+}
+
+/* Both an object and changes, in one step. */
+static void unreadable__a_scrub_tells_objects_from_the_rest(void **state)
+{
+	struct rig rig = store(0);
+	struct scrub scrub = { 0 };
+	struct place at;
+	uint8_t id[32];
+	char path[96], zeros[8] = { 0 };
+	int fd;
+
+	rig_new(&rig);
+	put_object(&rig, 1, id);
+	at = arenas_next(&rig.engine->arenas);
+	rig_file(&rig, TREE_ROOT, "b", NULL);
+	put_object(&rig, 2, id);
+	assert_int_equal(engine_checkpoint(rig.engine), 0);
+	lose(1, 5000, 5001);
+	rig_path(&rig, "arena.00000001", path);
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, zeros, sizeof(zeros), (off_t)at.offset), sizeof(zeros));
+	close(fd);
+	assert_int_equal(scrub_start(rig.engine, &scrub, 0), 0);
+	while (scrub.is_running)
+		assert_true(scrub_step(rig.engine, &scrub, 1 << 20) >= 0);
+	assert_int_equal(scrub.damaged, 1);
+	assert_true(scrub.lost_bytes > 100 && scrub.lost_bytes < 4000);
 	rig_free(&rig);
 }
 
@@ -312,6 +342,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(unreadable__a_scrub_goes_on_behind_it),
+		cmocka_unit_test(unreadable__a_scrub_tells_objects_from_the_rest),
 		cmocka_unit_test(unreadable__changes_are_skipped_and_told),
 		cmocka_unit_test(unreadable__the_end_is_not_cut),
 		cmocka_unit_test(unreadable__a_superblock_has_a_copy),
