@@ -173,6 +173,19 @@ int change_restamp(struct engine *engine, struct volume *vol, const struct tree_
 	return reg_write(engine, vol, false, key, old, new);
 }
 
+/* Into engine->record, while replaying. What cannot be read is damage, as it is to the scan of the
+ * log; an error that does not come twice is none. */
+static int read_again(struct engine *engine, struct place place, uint32_t crc)
+{
+	int r = arenas_read(&engine->arenas, place, engine->record);
+
+	if (r == -EIO)
+		r = arenas_read(&engine->arenas, place, engine->record);
+	if (r == 0 && crc32c(0, engine->record, place.len) == crc)
+		return 0;
+	return r == 0 || r == -EIO || r == -ENODATA ? -EBADMSG : r;
+}
+
 int change_take_at(struct engine *engine, struct volume *vol, struct place place,
 	struct tree_stamp stamp, uint64_t lamport, uint32_t arrived, const uint32_t *crc)
 {
@@ -182,10 +195,8 @@ int change_take_at(struct engine *engine, struct volume *vol, struct place place
 
 	r = scratch_grow(&engine->record, &engine->record_cap, place.len);
 	if (r == 0)
-		r = arenas_read(&engine->arenas, place, engine->record);
-	if (crc && (r == -EIO || r == -ENODATA ||
-			   (r == 0 && crc32c(0, engine->record, place.len) != *crc)))
-		r = -EBADMSG;
+		r = crc ? read_again(engine, place, *crc)
+			: arenas_read(&engine->arenas, place, engine->record);
 	if (r == 0)
 		r = element_of(&e, engine->record, place.len, place, arrived);
 	if (r == 0)

@@ -44,7 +44,8 @@ void scan_start(struct scan *s, int fd, uint32_t arena, const uint8_t id[16], ui
 	s->want = flags & SCAN_SEALED ? WINDOW : WINDOW_HEADS;
 }
 
-/* Block by block; zeros for what cannot be read: nothing that has a sum is zeros. */
+/* Once more, block by block: an error that does not come twice is none. Zeros for what cannot be
+ * read: nothing that has a sum is zeros. */
 static int read_around(struct scan *s, uint64_t offset, size_t len)
 {
 	size_t part;
