@@ -1,6 +1,6 @@
 #include "stored/base.h"
 
-#include "stored/engine_state.h"
+#include "stored/meta.h"
 #include "stored/recover.h"
 #include "stored/rows.h"
 
@@ -207,9 +207,9 @@ int base_list(struct engine *engine, struct base_list *ret)
 	int r;
 
 	*ret = (struct base_list){ 0 };
-	r = db_get(txn(engine), DB_META, "bases", 5, &row, &len);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+	r = meta_get(engine, "bases", &row, &len);
+	if (r <= 0)
+		return r;
 	if (len < LIST_HEAD || (len - LIST_HEAD) % PLACE_SIZE != 0 ||
 		len > LIST_HEAD + BASE_KEPT * PLACE_SIZE)
 		return -EUCLEAN;
@@ -232,7 +232,7 @@ static int list_put(struct engine *engine, const struct base_list *list)
 	for (int i = 0; i < list->num; i++)
 		place_emit(list->frames[i], row + LIST_HEAD + i * PLACE_SIZE);
 	engine->ops++;
-	return db_put(txn(engine), DB_META, "bases", 5, row, len);
+	return meta_put(engine, "bases", row, len);
 }
 
 int base_note(struct engine *engine, struct place frame, const uint8_t *payload)

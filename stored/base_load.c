@@ -6,6 +6,7 @@
 
 #include "cas/bytes.h"
 #include "stored/engine_state.h"
+#include "stored/meta.h"
 #include "stored/recover.h"
 
 #include <errno.h>
@@ -110,16 +111,6 @@ static int check(struct engine *engine, struct place frame, struct look *look)
 	return r;
 }
 
-static int put_from(struct engine *engine, struct place at)
-{
-	uint8_t row[12];
-
-	le32_put(row, at.arena);
-	le64_put(row + 4, at.offset);
-	engine->from = at;
-	return db_put(txn(engine), DB_META, "from", 4, row, sizeof(row));
-}
-
 /* Again from the start when the map was full: putting a row twice is putting it. */
 static int load(struct engine *engine, struct place frame, bool is_partial)
 {
@@ -133,8 +124,10 @@ static int load(struct engine *engine, struct place frame, bool is_partial)
 		if (r == 0)
 			r = db_begin(engine->db);
 	}
-	if (r == 0)
-		r = put_from(engine, reader.base.at);
+	if (r == 0) {
+		engine->from = reader.base.at;
+		r = meta_save_from(engine);
+	}
 	if (r == 0)
 		engine_log(engine, 5, "store: the index begins with %llu rows of its base %u",
 			(unsigned long long)reader.base.num_rows, reader.base.generation);

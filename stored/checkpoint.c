@@ -2,12 +2,11 @@
 #include "stored/broken.h"
 #include "stored/engine_state.h"
 #include "stored/indexer.h"
+#include "stored/meta.h"
 #include "stored/recover.h"
-#include "stored/rows.h"
 #include "stored/sealer.h"
 #include "stored/shrink.h"
 #include "stored/syncer.h"
-#include "stored/volume.h"
 
 #include <errno.h>
 #include <string.h>
@@ -23,27 +22,6 @@
 
 #define CHANGE_BYTES 64		 /* of a change in the log, about */
 #define WRITE_BEHIND (32u << 20) /* bytes of the log that are not known to be durable */
-
-/* What the index covers, and how far numbers have come. */
-static int save_meta(struct engine *engine, struct place position)
-{
-	uint8_t row[24], bytes[8];
-	int r;
-
-	if (BROKEN(BROKEN_POSITION))
-		position.offset += 8;
-	le32_put(row, ROWS_VERSION);
-	le32_put(row + 4, position.arena);
-	le64_put(row + 8, position.offset);
-	le64_put(row + 16, engine->arenas.next_sequence);
-	le64_put(bytes, engine->object_bytes);
-	r = volumes_save(engine);
-	if (r == 0)
-		r = db_put(txn(engine), DB_META, "objects", 7, bytes, sizeof(bytes));
-	if (r == 0)
-		r = db_put(txn(engine), DB_META, "checkpoint", 10, row, sizeof(row));
-	return r;
-}
 
 static void covers(struct engine *engine, struct place position)
 {
@@ -71,7 +49,7 @@ static int commit_now(struct engine *engine)
 	if (r < 0)
 		return r;
 	position = arenas_position(&engine->arenas);
-	r = save_meta(engine, position);
+	r = meta_save(engine, position);
 	if (r == 0)
 		r = recover_commit(engine);
 	if (r < 0)
@@ -117,7 +95,7 @@ static int commit_begin(struct engine *engine)
 	if (r < 0)
 		return r;
 	position = arenas_position(&engine->arenas);
-	r = save_meta(engine, position);
+	r = meta_save(engine, position);
 	if (r == 0)
 		r = indexer_start(engine, BROKEN(BROKEN_INDEX_FIRST) ? 0 : ticket);
 	if (r == 0)

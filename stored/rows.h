@@ -9,6 +9,8 @@
  * - meta: "lost" -> u64 ns since 1970: when a replay last stepped over damage, so that changes or
  *   objects may be missing here; not in the log, but a rebuild meets the damage again
  * - meta: "bases", "from" -> stored/base.h
+ * - meta: "scrub" -> where one is (stored/scrub.c)
+ * - meta: "bad" id[32] -> a damaged object (stored/damage.c)
  * - meta: "vol" vol -> volume state (stored/volume.c)
  * - meta: "objects" -> u64 bytes of all objects
  * - settings: u8 kind ... -> stored/settings.h

@@ -2,7 +2,7 @@
 
 #include "cas/bytes.h"
 #include "stored/damage.h"
-#include "stored/engine_state.h"
+#include "stored/meta.h"
 #include "stored/object.h"
 
 #include <errno.h>
@@ -19,16 +19,14 @@ int scrub_save(struct engine *engine, const struct scrub *scrub)
 	const uint64_t words[9] = { scrub->at.offset, scrub->started, scrub->finished, scrub->bytes,
 		scrub->objects, scrub->damaged, scrub->lost_bytes, scrub->healed, 0 };
 	uint8_t row[ROW_SIZE] = { 1 };
-	int r;
 
 	le32_put(row + 1, scrub->is_running);
 	le32_put(row + 5, scrub->rate);
 	le32_put(row + 9, scrub->at.arena);
 	for (size_t i = 0; i < 9; i++)
 		le64_put(row + 13 + 8 * i, words[i]);
-	r = db_put(txn(engine), DB_META, "scrub", 5, row, sizeof(row));
 	engine->ops++;
-	return r;
+	return meta_put(engine, "scrub", row, sizeof(row));
 }
 
 int scrub_load(struct engine *engine, struct scrub *ret)
@@ -40,9 +38,9 @@ int scrub_load(struct engine *engine, struct scrub *ret)
 	int r;
 
 	*ret = (struct scrub){ 0 };
-	r = db_get(txn(engine), DB_META, "scrub", 5, &row, &len);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+	r = meta_get(engine, "scrub", &row, &len);
+	if (r <= 0)
+		return r;
 	if (len != ROW_SIZE || row[0] != 1)
 		return -EUCLEAN;
 	ret->is_running = le32_get(row + 1);
