@@ -77,8 +77,9 @@ struct arenas {
 	bool has_failed;
 	struct arenas_note *notes; /* what was wrong with superblocks */
 	size_t num_notes;
-	uint32_t num_aside; /* arenas set aside, now or earlier */
-	uint32_t max_aside; /* and the highest number of one; it is not given again */
+	bool skips_unreadable; /* arenas_scan takes what the disk cannot read for damage */
+	uint32_t num_aside;    /* arenas set aside, now or earlier */
+	uint32_t max_aside;    /* and the highest number of one; it is not given again */
 };
 
 /* A superblock that was written again from its copy (stored/superblocks.h), or an arena without
@@ -105,7 +106,8 @@ void arenas_release(struct arenas *a);
  * Visits every valid frame from (arena, offset) on; arena 0 means from the start. Of a sealed arena
  * the footer is read, and the frames that are no objects; of another all, and objects are verified:
  * those whose bytes are not what the id says are visited as holes. An object's payload may be its
- * first 64 bytes only. Damage in the middle of what was durable is skipped and told. The last arena
+ * first 64 bytes only. Damage in the middle of what was durable is skipped and told; what cannot be
+ * read is -EIO, or such damage (skips_unreadable). The last arena
  * is cut where the first frame is missing that no later one knows to have been durable: a crash
  * lost it, and what came after it never was without it. Afterwards appending continues at the end.
  */

@@ -28,6 +28,11 @@ static int visit_frame(struct visit *v, const struct frame_view *frame)
 	return v->fn(v->arg, frame);
 }
 
+static unsigned strictness(const struct visit *v)
+{
+	return v->a->skips_unreadable ? 0 : SCAN_STRICT;
+}
+
 static int visit_sealed(
 	void *arg, const struct sealed_object *object, uint32_t type, struct place place)
 {
@@ -54,7 +59,7 @@ static int visit_sealed(
 	}
 	place.offset -= FRAME_HEAD_SIZE;
 	scan_start(&v->one, v->arena->fd, place.arena, v->arena->id, place.offset,
-		place.offset + frame_size(place.len), 0);
+		place.offset + frame_size(place.len), strictness(v));
 	kind = scan_next(&v->one, &item);
 	if (kind == SCAN_FRAME)
 		return visit_frame(v, &item.frame);
@@ -121,7 +126,7 @@ static int visit_arena(struct visit *v, uint64_t offset, bool is_last)
 		return r < 0 ? r : 0;
 	/* Nothing is punched out of an arena that is appended to. */
 	scan_start(&v->scan, arena->fd, arena->number, arena->id, offset, end,
-		SCAN_SEALED | (is_last ? SCAN_TORN : SCAN_HOLES));
+		SCAN_SEALED | strictness(v) | (is_last ? SCAN_TORN : SCAN_HOLES));
 	v->scan.next = v->a->next_sequence;
 	while ((kind = scan_next(&v->scan, &item)) > 0) {
 		r = 0;

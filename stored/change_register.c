@@ -173,17 +173,17 @@ int change_restamp(struct engine *engine, struct volume *vol, const struct tree_
 	return reg_write(engine, vol, false, key, old, new);
 }
 
-/* Into engine->record, while replaying. What cannot be read is damage, as it is to the scan of the
- * log; an error that does not come twice is none. */
+/* Into engine->record, while replaying. What cannot be read is damage where it is to the scan of
+ * the log. */
 static int read_again(struct engine *engine, struct place place, uint32_t crc)
 {
 	int r = arenas_read(&engine->arenas, place, engine->record);
 
-	if (r == -EIO)
+	if (r == -EIO && engine->arenas.skips_unreadable)
 		r = arenas_read(&engine->arenas, place, engine->record);
-	if (r == 0 && crc32c(0, engine->record, place.len) == crc)
-		return 0;
-	return r == 0 || r == -EIO || r == -ENODATA ? -EBADMSG : r;
+	if (r == 0)
+		return crc32c(0, engine->record, place.len) == crc ? 0 : -EBADMSG;
+	return r == -ENODATA || (r == -EIO && engine->arenas.skips_unreadable) ? -EBADMSG : r;
 }
 
 int change_take_at(struct engine *engine, struct volume *vol, struct place place,

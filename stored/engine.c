@@ -203,6 +203,9 @@ static const char *advice(int err)
 	case EACCES:
 	case EPERM:
 		return ": store/ and its files must belong to you and be writable";
+	case EIO:
+		return ": its disk fails: save what is there; an empty file `rebuild` in store/ "
+		       "has the index made anew without what cannot be read";
 	default:
 		return "";
 	}

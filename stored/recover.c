@@ -187,8 +187,16 @@ static int rebuild(struct engine *engine)
 		r = recover_distrust(engine);
 	if (r == 0)
 		r = remove_index(engine);
+	if (r < 0)
+		return r;
 	engine->was_rebuilt = true;
-	return r < 0 ? r : open_and_replay(engine);
+	/* What cannot be read today can be had by another rebuild tomorrow: nothing goes meanwhile
+	 * (recover_note_lost). Of the log behind an index it would be forgotten for good, once the
+	 * index covers it: there it is an error. */
+	engine->arenas.skips_unreadable = true;
+	r = open_and_replay(engine);
+	engine->arenas.skips_unreadable = false;
+	return r;
 }
 
 int recover_index(struct engine *engine)

@@ -89,7 +89,7 @@ static const uint8_t *bytes(struct scan *s, uint64_t offset, size_t len, int *re
 		want = (size_t)(s->end - offset);
 	s->len = 0;
 	*ret_error = store_io_read_full(s->io, s->fd, s->window, want, offset);
-	if (*ret_error == -EIO)
+	if (*ret_error == -EIO && !(s->flags & SCAN_STRICT))
 		*ret_error = read_around(s, offset, want);
 	if (*ret_error < 0)
 		return NULL;

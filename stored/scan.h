@@ -43,6 +43,8 @@ enum scan_flags {
 	 * that follows: a tail. scan.next, the first sequence to come, is to be set. -EIO: some of
 	 * that cannot be read, so that nobody knows. */
 	SCAN_TORN = 4,
+	/* What cannot be read is -EIO; without it, damage. */
+	SCAN_STRICT = 8,
 };
 
 enum scan_kind {

@@ -153,10 +153,6 @@ static int gather(struct build *b, struct scan *scan, struct digest *digest, uin
 	}
 	if (kind < 0)
 		return kind;
-	/* It may be read again tomorrow, but nobody would look behind a footer that knows damage.
-	 */
-	if (scan->lost > 0)
-		return -EIO;
 	if (!has_end)
 		return put_end(b, (end + 7) & ~UINT64_C(7), digest);
 	/* What a torn footer left. */
@@ -346,7 +342,9 @@ static int build(struct build *b, struct scan *scan, struct digest *digest, uint
 {
 	int r;
 
-	scan_start(scan, b->fd, b->number, b->id, FRAME_SUPER_SIZE, size, 0);
+	/* What cannot be read may be tomorrow, but nobody would look behind a footer that knows it
+	 * as damage. */
+	scan_start(scan, b->fd, b->number, b->id, FRAME_SUPER_SIZE, size, SCAN_STRICT);
 	r = digest_begin(digest);
 	if (r == 0)
 		r = gather(b, scan, digest, size);

@@ -180,6 +180,46 @@ static void unreadable__changes_are_skipped_and_told(void **state)
 	rig_free(&rig);
 }
 
+/* The index would say that it covers them. */
+static void unreadable__changes_behind_the_index_are_waited_for(void **state)
+{
+	struct rig rig = store(0);
+	struct place at;
+
+	rig_new(&rig);
+	rig_file(&rig, TREE_ROOT, "a", NULL);
+	assert_int_equal(engine_checkpoint(rig.engine), 0);
+	at = arenas_next(&rig.engine->arenas);
+	rig_file(&rig, TREE_ROOT, "b", NULL);
+	assert_int_equal(engine_sync(rig.engine), 0);
+	rig_file(&rig, TREE_ROOT, "c", NULL);
+	assert_int_equal(engine_sync(rig.engine), 0);
+	rig_kill(&rig);
+	lose(at.arena, at.offset, at.offset + 8);
+	assert_int_equal(rig_try_open(&rig), -EIO);
+	lose(0, 0, 0);
+	rig_open(&rig);
+	assert_int_equal(damaged(&rig), 0);
+	assert_int_equal(look_up(&rig, "b"), 0);
+	assert_int_equal(look_up(&rig, "c"), 0);
+	/* Nor while the engine goes back to them. */
+	rig_kill(&rig);
+	rig_open(&rig);
+	at = arenas_next(&rig.engine->arenas);
+	rig_file(&rig, TREE_ROOT, "d", NULL);
+	rig_file(&rig, TREE_ROOT, "e", NULL);
+	assert_int_equal(engine_sync(rig.engine), 0);
+	lose(at.arena, at.offset, at.offset + 8);
+	assert_int_equal(engine_rollback(rig.engine), -EIO);
+	assert_int_equal(engine_checkpoint(rig.engine), -EIO);
+	lose(0, 0, 0);
+	rig_kill(&rig);
+	rig_open(&rig);
+	assert_int_equal(look_up(&rig, "d"), 0);
+	assert_int_equal(look_up(&rig, "e"), 0);
+	rig_free(&rig);
+}
+
 static void unreadable__the_end_is_not_cut(void **state)
 {
 	struct rig rig = store(0);
@@ -344,6 +384,7 @@ int main(void)
 		cmocka_unit_test(unreadable__a_scrub_goes_on_behind_it),
 		cmocka_unit_test(unreadable__a_scrub_tells_objects_from_the_rest),
 		cmocka_unit_test(unreadable__changes_are_skipped_and_told),
+		cmocka_unit_test(unreadable__changes_behind_the_index_are_waited_for),
 		cmocka_unit_test(unreadable__the_end_is_not_cut),
 		cmocka_unit_test(unreadable__a_superblock_has_a_copy),
 		cmocka_unit_test(unreadable__a_footer_is_done_without),
