@@ -266,12 +266,12 @@ static int unpack(struct cas_suite *suite, const uint8_t *payload, void *out, si
 	return r;
 }
 
-int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
+/* ret_stored: of the stored bytes, for version 2. The payload is left in the scratch. */
+static int open_one(struct cas_suite *suite, const void *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
-	size_t *ret_len)
+	size_t *ret_len, struct cas_hash *ret_stored)
 {
 	const uint8_t *plain;
-	struct cas_hash found;
 	struct cas_sha256 hash;
 	int r;
 
@@ -280,15 +280,59 @@ int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 		r = decrypt(suite, sealed, len, key, suite->scratch);
 	if (r < 0)
 		return r;
-	hash = to_hash(suite->scratch, len, &found);
+	hash = to_hash(suite->scratch, len, ret_stored);
 	cas_suite_sha256(suite, hash.data, hash.len, hash.ret);
-	r = check_hash(suite, suite->scratch, key, &found, h);
+	r = check_hash(suite, suite->scratch, key, ret_stored, h);
 	if (r == 0)
 		r = unpack(suite, suite->scratch + cas_chunk_clear(suite->scratch), out, out_size,
 			&plain, ret_len);
 	if (r == 0 && plain != out)
 		memcpy(out, plain, *ret_len);
 	return r;
+}
+
+int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
+	size_t *ret_len)
+{
+	struct cas_hash stored;
+
+	return open_one(suite, sealed, len, key, h, out, out_size, ret_len, &stored);
+}
+
+static bool is_of(struct cas_suite *suite, const struct cas_hash *h, const struct cas_hash *digest)
+{
+	struct cas_hash is;
+
+	cas_chunk_h(suite, digest, &is);
+	return CRYPTO_memcmp(is.b, h->b, sizeof(is.b)) == 0;
+}
+
+bool cas_chunk_is(struct cas_suite *suite, const struct cas_hash *h, const void *plain, size_t len)
+{
+	struct cas_hash digest;
+
+	cas_suite_sha256(suite, plain, len, digest.b);
+	return is_of(suite, h, &digest);
+}
+
+int cas_chunk_verify(struct cas_suite *suite, const void *sealed, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
+	size_t *ret_len, bool *ret_is_h)
+{
+	struct cas_hash stored;
+	int r = open_one(suite, sealed, len, key, h, out, out_size, ret_len, &stored);
+
+	if (r < 0)
+		return r;
+	/* An h of version 1 is none of plain bytes. */
+	if (is_old(suite->scratch))
+		*ret_is_h = false;
+	else if (suite->scratch[PAYLOAD + 4] == COMPRESSION_NONE)
+		*ret_is_h = is_of(suite, h, &stored);
+	else
+		*ret_is_h = cas_chunk_is(suite, h, out, *ret_len);
+	return 0;
 }
 
 static void open_few(struct cas_suite *suite, struct cas_opening *openings, size_t num)

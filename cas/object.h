@@ -71,6 +71,7 @@
 #include "cas/id.h"
 #include "cas/kdf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -149,6 +150,18 @@ void cas_chunk_seal(struct cas_suite *suite, const void *buf, size_t len,
 int cas_chunk_open(struct cas_suite *suite, const void *sealed, size_t len,
 	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
 	size_t *ret_len);
+
+/*
+ * The same, and says whether the bytes are h's. Opening does not: who has the sharing key and knows
+ * h can seal any under K, and that they are h's is then the word of the manifest. For who is about
+ * to offer the chunk to all that write what has this h. Where the bytes were not compressed, they
+ * need not be hashed once more.
+ */
+int cas_chunk_verify(struct cas_suite *suite, const void *sealed, size_t len,
+	const uint8_t key[CAS_KEY_SIZE], const struct cas_hash *h, void *out, size_t out_size,
+	size_t *ret_len, bool *ret_is_h);
+/* The same of bytes that were opened already. */
+bool cas_chunk_is(struct cas_suite *suite, const struct cas_hash *h, const void *plain, size_t len);
 
 /*
  * Several at once, each in its own buf, hashed together (cas/sha256.h): sealed bytes become header

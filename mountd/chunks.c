@@ -23,7 +23,6 @@ struct known {
 	uint64_t offset;
 	uint32_t arena, len;
 	bool has_key, has_place;
-	bool was_far; /* and was not opened since */
 };
 
 struct plain {
@@ -187,7 +186,8 @@ static int locate(struct mountd *m, const struct cas_id *ids, size_t num)
 		struct known *known = known_take(m->chunks, &ids[i]);
 
 		known->has_place = reply.places[i].arena != 0;
-		known->was_far |= !known->has_place;
+		if (!known->has_place)
+			tags_missed(m->tags, &ids[i]);
 		known->arena = reply.places[i].arena;
 		known->offset = reply.places[i].offset;
 		known->len = reply.places[i].len;
@@ -377,15 +377,22 @@ static struct plain *plain_make(struct chunks *chunks, uint32_t len)
 	return plain;
 }
 
-/* plain: all of the chunk. */
-static void note_opened(struct mountd *m, const struct cas_extent *extent, const uint8_t *plain)
+/* Of what was far the bytes are verified, so that stored may be told what they are. */
+static int unseal(struct mountd *m, const struct known *known, const struct cas_extent *extent,
+	uint8_t *out, size_t out_size, size_t *ret_len)
 {
-	struct known *known = known_slot(m->chunks, &extent->id);
+	const uint8_t *sealed = m->chunks->sealed;
+	bool is_h;
+	int r;
 
-	if (!known->was_far || !cas_id_equal(&known->id, &extent->id))
-		return;
-	known->was_far = false;
-	(void)tags_add(m->tags, m->suite, &extent->id, &extent->h, plain, extent->chunk_len);
+	if (!tags_wants(m->tags, &extent->id))
+		return cas_chunk_open(m->suite, sealed, known->len, known->key, &extent->h, out,
+			out_size, ret_len);
+	r = cas_chunk_verify(m->suite, sealed, known->len, known->key, &extent->h, out, out_size,
+		ret_len, &is_h);
+	if (r == 0)
+		tags_verified(m->tags, &extent->id, &extent->h, is_h);
+	return r;
 }
 
 static int open_chunk(
@@ -408,17 +415,23 @@ static int open_chunk(
 		}
 		r = read_sealed(m, known);
 		if (r == 0)
-			r = cas_chunk_open(m->suite, m->chunks->sealed, known->len, known->key,
-				&extent->h, out, out_size, &len);
-		if (r == 0 && len != out_size)
-			return -EBADMSG;
-		if (r == 0) {
-			note_opened(m, extent, out);
-			return 0;
-		}
+			r = unseal(m, known, extent, out, out_size, &len);
+		if (r == 0)
+			return len == out_size ? 0 : -EBADMSG;
 		forget_place(m, known);
 	}
 	return damaged(m->chunks, &extent->id, r);
+}
+
+/* What a helper opened. */
+static void verify(struct mountd *m, const struct cas_extent *extent, const uint8_t *opened)
+{
+	bool is_h;
+
+	if (!tags_wants(m->tags, &extent->id))
+		return;
+	is_h = cas_chunk_is(m->suite, &extent->h, opened, extent->chunk_len);
+	tags_verified(m->tags, &extent->id, &extent->h, is_h);
 }
 
 int chunks_read(
@@ -435,7 +448,7 @@ int chunks_read(
 		if (from + len > extent->chunk_len)
 			return -EBADMSG;
 		memcpy(out, opened + from, len);
-		note_opened(m, extent, opened);
+		verify(m, extent, opened);
 		return 0;
 	}
 	plain = plain_find(m->chunks, &extent->id);

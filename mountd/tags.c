@@ -5,18 +5,19 @@
 #include <string.h>
 
 #include "cas/object.h"
-#include "cas/sha256.h"
 #include "ipc/chan.h"
 #include "ipc/key.gen.h"
 #include "ipc/store.gen.h"
 #include "mountd/mountd.h"
 
-#define TAGS_MAX   1024 /* more than are read from peers between two turns of the timer */
-#define TAGS_BATCH STORE_TAGS_TAGS_MAX
+#define TAGS_MAX    1024 /* more than are read from peers between two turns of the timer */
+#define MISSED_BITS (1u << 20)
+#define TAGS_BATCH  STORE_TAGS_TAGS_MAX
 
 _Static_assert(TAGS_BATCH <= KEY_CHUNKS_HASHES_MAX, "one question gives the tags of a message");
 
 struct tags {
+	uint8_t missed[MISSED_BITS / 8]; /* by the first bits of the id */
 	size_t num;
 	struct cas_id ids[TAGS_MAX];
 	uint8_t hashes[TAGS_MAX][32];
@@ -28,25 +29,37 @@ int tags_new(struct tags **ret)
 	return *ret == NULL ? -ENOMEM : 0;
 }
 
-void tags_free(struct tags *tags)
+static uint32_t bit_of(const struct cas_id *id)
 {
-	free(tags);
+	uint32_t bits;
+
+	memcpy(&bits, id->b, sizeof(bits));
+	return bits % MISSED_BITS;
 }
 
-bool tags_add(struct tags *tags, struct cas_suite *suite, const struct cas_id *id,
-	const struct cas_hash *h, const void *plain, size_t len)
+void tags_missed(struct tags *tags, const struct cas_id *id)
 {
-	struct cas_hash digest, is;
+	uint32_t bit = bit_of(id);
 
-	if (tags->num == TAGS_MAX)
-		return false;
-	cas_sha256_all(suite, &(struct cas_sha256){ plain, len, digest.b }, 1);
-	cas_chunk_h(suite, &digest, &is);
-	if (memcmp(is.b, h->b, sizeof(is.b)) != 0)
-		return false;
+	tags->missed[bit / 8] |= (uint8_t)(1u << bit % 8);
+}
+
+bool tags_wants(const struct tags *tags, const struct cas_id *id)
+{
+	uint32_t bit = bit_of(id);
+
+	return tags->missed[bit / 8] >> bit % 8 & 1;
+}
+
+void tags_verified(struct tags *tags, const struct cas_id *id, const struct cas_hash *h, bool is_h)
+{
+	uint32_t bit = bit_of(id);
+
+	tags->missed[bit / 8] &= (uint8_t) ~(1u << bit % 8);
+	if (!is_h || tags->num == TAGS_MAX)
+		return;
 	tags->ids[tags->num] = *id;
 	memcpy(tags->hashes[tags->num++], h->b, sizeof(h->b));
-	return true;
 }
 
 static void tell(struct mountd *m, const struct cas_id *ids, const struct key_chunks_reply *keys)

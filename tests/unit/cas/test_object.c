@@ -99,10 +99,47 @@ static void chunk__vector(void **state)
 	assert_memory_equal(out, plain, 1000);
 }
 
+/* Other bytes, sealed under the key of an h that is not theirs: they open, and are not h's. */
+static void chunk__a_lie_is_opened_and_not_verified(void **state)
+{
+	static uint8_t lie[50000];
+	uint8_t key[32];
+	struct cas_hash h, of_lie, digest;
+	size_t n, m, stored_len = 0;
+	const void *stored;
+	bool is_h;
+
+	memset(plain, 'a', sizeof(lie));
+	memset(lie, 'b', sizeof(lie));
+	for (int level = 0; level <= 3; level += 3) {
+		n = seal_with(suite, level, plain, sizeof(lie), &h, key, sealed);
+		assert_int_equal(
+			cas_chunk_verify(suite, sealed, n, key, &h, out, sizeof(out), &m, &is_h),
+			0);
+		assert_true(is_h && m == sizeof(lie) && cas_chunk_is(suite, &h, out, m));
+		sha256(lie, sizeof(lie), &digest);
+		cas_chunk_h(suite, &digest, &of_lie);
+		assert_int_equal(
+			cas_chunk_prepare(suite, level, lie, sizeof(lie), buf, sizeof(buf), &n), 0);
+		stored = cas_chunk_stored(buf, &stored_len);
+		sha256(stored ? stored : lie, stored ? stored_len : sizeof(lie), &digest);
+		cas_chunk_seal(suite, buf, n, key, &digest, sealed, NULL);
+		assert_int_equal(
+			cas_chunk_open(suite, sealed, n, key, &h, out, sizeof(out), &m), 0);
+		assert_int_equal(
+			cas_chunk_verify(suite, sealed, n, key, &h, out, sizeof(out), &m, &is_h),
+			0);
+		assert_memory_equal(out, lie, sizeof(lie));
+		assert_true(!is_h && !cas_chunk_is(suite, &h, out, m));
+		assert_true(cas_chunk_is(suite, &of_lie, out, m));
+	}
+}
+
 /* Version 1 as it was written: h of the payload, and the key of h right under it. */
 static void chunk__old_version_opens_and_is_checked(void **state)
 {
 	uint8_t key[32], payload[1024];
+	bool is_h = true;
 	struct cas_hash h;
 	size_t n, m;
 
@@ -118,6 +155,10 @@ static void chunk__old_version_opens_and_is_checked(void **state)
 	assert_int_equal(m, 1000);
 	for (size_t i = 0; i < 1000; i++)
 		assert_int_equal(out[i], (uint8_t)(i * 7));
+	/* Its h is of the payload: nobody asks for it any more. */
+	assert_int_equal(
+		cas_chunk_verify(suite, sealed, n, key, &h, out, sizeof(out), &m, &is_h), 0);
+	assert_false(is_h);
 	h.b[0] ^= 1;
 	assert_int_equal(cas_chunk_open(suite, sealed, n, key, &h, out, sizeof(out), &m), -EILSEQ);
 	h.b[0] ^= 1;
@@ -737,6 +778,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(object__maxima_are_what_the_header_says),
 		cmocka_unit_test(chunk__vector),
+		cmocka_unit_test(chunk__a_lie_is_opened_and_not_verified),
 		cmocka_unit_test(chunk__old_version_opens_and_is_checked),
 		cmocka_unit_test(chunk__old_compressed_object_opens),
 		cmocka_unit_test(chunk__round_trips),
