@@ -216,7 +216,8 @@ class Node:
 
     def kill(self, role, label=""):
         """SIGKILLs a worker and returns its pid. Needs the right to: root, or the same user."""
-        pid = self.worker(role, label)["pid"]
+        # 0 while it is being started again: kill would take that for its own process group.
+        pid = wait_for(lambda: self.worker(role, label)["pid"], f"{role} to run")
         subprocess.run([*self.user.prefix(), "kill", "-KILL", str(pid)], check=True)
         return pid
 
