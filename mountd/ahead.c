@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cas/object.h"
@@ -63,19 +62,6 @@ void ahead_drop(struct ahead *ahead)
 	ahead_settle(ahead);
 	for (size_t i = 0; i < AHEAD_GROUPS; i++)
 		ahead->groups[i].num = 0;
-}
-
-void ahead_free(struct ahead *ahead)
-{
-	if (ahead == NULL)
-		return;
-	ahead_drop(ahead);
-	for (size_t i = 0; i < AHEAD_GROUPS; i++) {
-		free(ahead->groups[i].bufs);
-		free(ahead->groups[i].outs);
-	}
-	explicit_bzero(ahead->groups, sizeof(ahead->groups)); /* the keys */
-	free(ahead);
 }
 
 static size_t find_in(const struct group *group, const struct cas_id *id)

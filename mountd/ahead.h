@@ -35,7 +35,6 @@ struct ahead_chunk {
 
 /* sealers outlive it. -ENOMEM. */
 int ahead_new(struct ahead **ret, struct sealers *sealers);
-void ahead_free(struct ahead *ahead);
 
 bool ahead_has(const struct ahead *ahead, const struct cas_id *id);
 /* A group of num chunks, all different. Those that do not fit into AHEAD_BYTES, and some more, are

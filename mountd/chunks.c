@@ -66,19 +66,6 @@ int chunks_new(struct chunks **ret)
 	return 0;
 }
 
-void chunks_free(struct chunks *chunks)
-{
-	if (chunks == NULL)
-		return;
-	for (size_t i = 0; i < chunks->num_arenas; i++)
-		close(chunks->arenas[i].fd);
-	for (size_t i = 0; i < chunks->num_plain; i++)
-		free(chunks->plain[i].data);
-	explicit_bzero(chunks->known, NUM_KNOWN * sizeof(*chunks->known)); /* the keys */
-	free(chunks->known);
-	free(chunks);
-}
-
 static struct known *known_slot(struct chunks *chunks, const struct cas_id *id)
 {
 	uint32_t at;

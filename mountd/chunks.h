@@ -24,7 +24,6 @@ struct chunks;
 #define CHUNKS_BATCH	   256
 
 int chunks_new(struct chunks **ret);
-void chunks_free(struct chunks *chunks);
 
 /* Whether chunks_prepare would have to ask. */
 bool chunks_are_unknown(struct mountd *m, const struct cas_extent *extents, size_t num);

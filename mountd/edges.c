@@ -95,13 +95,6 @@ int edges_open_key(struct mountd *m, int fd)
 	return 0;
 }
 
-void edges_close(struct mountd *m)
-{
-	ipc_chan_close(m->edges.store);
-	ipc_chan_close(m->edges.key);
-	m->edges.store = m->edges.key = NULL;
-}
-
 static void on_timeout(struct ev_loop *loop, ev_timer *timer, int events)
 {
 }

@@ -40,7 +40,6 @@ struct edges {
 /* Take fd. Opening the store's edge again attaches and repeats what was outstanding. */
 int edges_open_store(struct mountd *m, int fd);
 int edges_open_key(struct mountd *m, int fd);
-void edges_close(struct mountd *m);
 
 /* Valid until the next wait; waits for the neighbour if it is away. NULL never. */
 struct ipc_chan *edge_store(struct mountd *m);

@@ -58,14 +58,6 @@ void stream_signal(void *arg)
 	ev_async_send(stream->m->loop, &stream->signal);
 }
 
-void stream_free(struct stream *stream)
-{
-	if (stream == NULL)
-		return;
-	run_free(stream->run);
-	free(stream);
-}
-
 bool stream_is_busy(const struct stream *stream)
 {
 	return stream->step != STREAM_IDLE;

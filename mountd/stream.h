@@ -22,7 +22,6 @@ struct mountd;
 struct stream;
 
 int stream_new(struct stream **ret, struct mountd *m);
-void stream_free(struct stream *stream);
 /* For sealers_new: arg is the stream. From any thread. */
 void stream_signal(void *arg);
 
