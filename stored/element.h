@@ -45,6 +45,8 @@ int element_of(
 
 /* Reads a row's value; views into it. -EUCLEAN. */
 int reg_parse(struct reg *ret, const uint8_t *value, size_t len);
+/* 1: an element of the row has this stamp. -EUCLEAN. */
+int row_has_stamp(const uint8_t *value, size_t len, struct tree_stamp stamp);
 /* An absent register is an empty one. */
 int reg_load(struct reg *ret, struct db_txn *txn, uint32_t space, const struct tree_key *key);
 
@@ -53,8 +55,8 @@ size_t reg_winner(const struct reg *reg);
 /* Number of different values. */
 size_t reg_values(const struct reg *reg);
 
-/* Replaces old (as loaded, nothing written since) by new, and brings names, dirs, targets, counts,
- * stamps, the volume's counters and its history (stored/history.h) in line. */
+/* Replaces old (as loaded, nothing written since) by new, and brings what is derived from it
+ * (stored/derived.h) and the volume's history (stored/history.h) in line. */
 int reg_write(struct engine *engine, struct volume *vol, bool aside, const struct tree_key *key,
 	const struct reg *old, const struct reg *new);
 
