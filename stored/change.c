@@ -57,6 +57,12 @@ void change_cancel(struct engine *engine)
 	engine->num_moved = 0;
 }
 
+int change_fail(struct engine *engine, int err)
+{
+	change_cancel(engine);
+	return engine_rollback(engine) < 0 ? -EIO : err;
+}
+
 int change_cut(struct engine *engine, const struct volume *vol)
 {
 	struct change_head head = { .vol = vol->number };

@@ -3,8 +3,8 @@
  * the open frame and into the index; replaying a frame calls the same functions with
  * the same state, so a log replayed is exactly the state that wrote it.
  *
- * Calling order: change_begin; any of the others; change_end. After an error change_cancel and then
- * engine_rollback, since the index may have a part of it.
+ * Calling order: change_begin; any of the others; change_end. After an error change_fail, since the
+ * index may have a part of it.
  *
  * Payload of a frame of changes: struct change_head as little-endian u64s, then changes, each u8
  * type and its fields (stored/change_state.h).
@@ -44,6 +44,8 @@ void change_replay_time(struct engine *engine, const struct frame_view *frame);
 int change_end(struct engine *engine, enum frame_type type, const struct change_head *head,
 	struct place *ret_place);
 void change_cancel(struct engine *engine);
+/* After an error: change_cancel, and the index forgets what it has of the frame. err, or -EIO. */
+int change_fail(struct engine *engine, int err);
 /* Between the changes of a pull or an undo: ends the frame when it is large (options.part_size) and
  * begins the next part. What the parts hold counts from the FRAME_PULL_COMMIT on only. */
 int change_cut(struct engine *engine, const struct volume *vol);

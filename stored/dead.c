@@ -35,10 +35,7 @@ static int move_horizon(struct engine *engine, struct volume *vol, const struct 
 		r = change_state(engine, vol);
 	if (r == 0)
 		r = change_end(engine, FRAME_SETTINGS, &head, NULL);
-	if (r == 0)
-		return 0;
-	change_cancel(engine);
-	return engine_rollback(engine) < 0 ? -EIO : r;
+	return r < 0 ? change_fail(engine, r) : 0;
 }
 
 static int pass_begin(struct engine *engine, struct volume *vol, uint64_t now)

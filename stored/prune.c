@@ -93,10 +93,7 @@ static int log_row(struct engine *engine, struct volume *vol, const struct reten
 	r = change_row(engine, key, sizeof(key), row, sizeof(row));
 	if (r == 0)
 		r = change_end(engine, FRAME_SETTINGS, &head, NULL);
-	if (r == 0)
-		return 0;
-	change_cancel(engine);
-	return engine_rollback(engine) < 0 ? -EIO : r;
+	return r < 0 ? change_fail(engine, r) : 0;
 }
 
 int prune_load(struct engine *engine, struct volume *vol)
@@ -339,10 +336,7 @@ static int slice_run(struct engine *engine, struct volume *vol, const struct sli
 	}
 	if (r == 0)
 		r = change_end(engine, FRAME_SETTINGS, &head, NULL);
-	if (r == 0)
-		return 0;
-	change_cancel(engine);
-	return engine_rollback(engine) < 0 ? -EIO : r;
+	return r < 0 ? change_fail(engine, r) : 0;
 }
 
 static int pass_step(struct engine *engine, struct volume *vol)

@@ -227,27 +227,24 @@ static void renumber(struct engine *engine, struct volume *vol)
 {
 	struct change_head head = { .vol = vol->number };
 	uint32_t replica;
+	int r;
 
-	if (vol->keep_removed || engine_flush(engine) < 0)
+	if (vol->keep_removed || engine_flush(engine) < 0 ||
+		volume_new_replica(engine, vol, &replica) < 0 || change_begin(engine) < 0)
 		return;
-	do {
-		if (engine->io->random(engine->io->ctx, &replica, sizeof(replica)) < 0)
-			return;
-		replica &= TREE_REPLICA_MAX;
-	} while (replica <= 1 || tree_knowledge_epoch(&vol->state.known, replica) > 0);
 	vol->state.clock.replica = replica;
 	vol->state.clock.epoch = 1;
 	vol->next = vol->reserved = vol->fresh_from = 2;
-	if (change_begin(engine) < 0)
-		return;
-	if (change_state(engine, vol) < 0 || change_end(engine, FRAME_SETTINGS, &head, NULL) < 0) {
-		change_cancel(engine);
-		engine_rollback(engine);
-		return;
-	}
-	engine_sync(engine);
-	engine_log(
-		engine, 4, "store: a volume took a new replica number, the old one is used twice");
+	r = change_state(engine, vol);
+	if (r == 0)
+		r = change_end(engine, FRAME_SETTINGS, &head, NULL);
+	if (r == 0)
+		r = engine_sync(engine);
+	else
+		change_fail(engine, r);
+	if (r == 0)
+		engine_log(engine, 4,
+			"store: a volume took a new replica number, the old one is used twice");
 }
 
 int engine_pull_step(struct engine *engine, struct pull *pull, const uint8_t *known, size_t len,

@@ -208,10 +208,8 @@ int pull_apply(struct engine *engine, struct pull *pull, struct pull_result *res
 	if (r == 0)
 		return engine_sync(engine);
 	/* Nothing of it is committed: the index forgets it, the log ignores it. */
+	if (r != -EOVERFLOW)
+		return change_fail(engine, r);
 	change_cancel(engine);
-	if (r == -EOVERFLOW)
-		return engine_undo(engine, r);
-	if (engine_rollback(engine) < 0)
-		return -EIO;
-	return r;
+	return engine_undo(engine, r);
 }

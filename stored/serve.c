@@ -27,10 +27,8 @@ static int freeze(struct engine *engine, struct volume *vol)
 			r = change_state(engine, vol);
 		if (r == 0)
 			r = change_end(engine, FRAME_SETTINGS, &head, NULL);
-		if (r < 0) {
-			change_cancel(engine);
-			return engine_rollback(engine) < 0 ? -EIO : r;
-		}
+		if (r < 0)
+			return change_fail(engine, r);
 	}
 	return engine_checkpoint(engine);
 }

@@ -3,6 +3,7 @@
 #include "stored/change.h"
 #include "stored/rows.h"
 #include "stored/settings_rows.h"
+#include "stored/volume.h"
 
 #include <errno.h>
 #include <string.h>
@@ -50,16 +51,8 @@ static int volume_make(struct engine *engine, uint32_t number, const uint8_t id[
 {
 	uint8_t key[5] = "v", row[26 + 2 * ENGINE_NAME_MAX], storage[17 + ENGINE_STORAGE_MAX];
 	struct volume *vol;
-	uint32_t replica;
 	int r;
 
-	/* 0 is the root's and 1 is what mountd writes for "not stamped yet". */
-	do {
-		r = engine->io->random(engine->io->ctx, &replica, sizeof(replica));
-		if (r < 0)
-			return r;
-		replica &= TREE_REPLICA_MAX;
-	} while (replica <= 1);
 	be32_put(key + 1, number);
 	r = change_row(engine, key, sizeof(key), row, volume_row(row, id, keyid, name, sharing));
 	if (r == 0)
@@ -68,8 +61,8 @@ static int volume_make(struct engine *engine, uint32_t number, const uint8_t id[
 	if (r < 0)
 		return r;
 	vol = engine_volume(engine, id);
-	vol->state.clock.replica = replica;
-	return change_state(engine, vol);
+	r = volume_new_replica(engine, vol, &vol->state.clock.replica);
+	return r < 0 ? r : change_state(engine, vol);
 }
 
 int settings_volume_add(struct engine *engine, const char *name, const uint8_t id[16],

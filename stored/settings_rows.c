@@ -23,12 +23,7 @@ int settings_finish(struct engine *engine, uint32_t vol, int r)
 		head.time = engine->io->now(engine->io->ctx);
 		r = change_end(engine, FRAME_SETTINGS, &head, NULL);
 	}
-	if (r == 0)
-		r = engine_sync(engine);
-	else {
-		change_cancel(engine);
-		engine_rollback(engine);
-	}
+	r = r == 0 ? engine_sync(engine) : change_fail(engine, r);
 	if (r == -ENOSPC)
 		return engine_fail(engine, r, "the disk is full; free some space and try again");
 	if (r < 0)

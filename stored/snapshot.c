@@ -32,10 +32,8 @@ static int change_one(struct engine *engine, struct volume *vol, const uint8_t t
 		r = history_end(engine, vol);
 	if (r == 0)
 		r = change_end(engine, FRAME_SETTINGS, &head, NULL);
-	if (r < 0) {
-		change_cancel(engine);
-		return engine_rollback(engine) < 0 ? -EIO : r;
-	}
+	if (r < 0)
+		return change_fail(engine, r);
 	*ret_time = head.time;
 	return engine_sync(engine);
 }

@@ -55,10 +55,10 @@ static int apply(struct plan *p, const struct pulled *sync)
 	if (r == 0)
 		return engine_sync(engine);
 	/* Nothing of it is committed: the index forgets it, the log ignores it. */
+	if (r != -EOVERFLOW)
+		return change_fail(engine, r);
 	change_cancel(engine);
-	if (r == -EOVERFLOW)
-		return engine_undo(engine, r);
-	return engine_rollback(engine) < 0 ? -EIO : r;
+	return engine_undo(engine, r);
 }
 
 static int attempt(struct plan *p, const struct pulled *sync)

@@ -344,6 +344,20 @@ int volumes_save(struct engine *engine)
 	return 0;
 }
 
+int volume_new_replica(struct engine *engine, const struct volume *vol, uint32_t *ret)
+{
+	int r;
+
+	/* 0 is the root's and 1 is what mountd writes for "not stamped yet". */
+	do {
+		r = engine->io->random(engine->io->ctx, ret, sizeof(*ret));
+		if (r < 0)
+			return r;
+		*ret &= TREE_REPLICA_MAX;
+	} while (*ret <= 1 || tree_knowledge_epoch(&vol->state.known, *ret) > 0);
+	return 0;
+}
+
 void engine_took(struct volume *vol, uint64_t incarnation, uint64_t position)
 {
 	vol->incarnation = incarnation;

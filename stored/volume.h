@@ -25,4 +25,7 @@ int volumes_save(struct engine *engine);
 size_t volume_state_emit(const struct volume *vol, bool with_counters, uint8_t *buf);
 int volume_state_parse(struct volume *vol, bool with_counters, const uint8_t *data, size_t len);
 
+/* A replica number under which nobody known of writes. */
+int volume_new_replica(struct engine *engine, const struct volume *vol, uint32_t *ret);
+
 #endif

@@ -7,6 +7,7 @@
 #include "tree/delta.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -449,6 +450,58 @@ static void pull__the_log_of_deletions_is_cut(void **state)
 	rig_free(&c);
 }
 
+static struct store_io io;
+static int arenas_left; /* that can be made; below 0: any number */
+
+static int full_openat(void *ctx, int dir_fd, const char *path, int flags, mode_t mode)
+{
+	if (flags & O_CREAT && strncmp(path, "arena.", 6) == 0 && arenas_left-- == 0) {
+		arenas_left = 0;
+		return -ENOSPC;
+	}
+	return store_io_file.openat(ctx, dir_fd, path, flags, mode);
+}
+
+/* Another store writes under our replica number: we take another one, but not by halves. */
+static void pull__a_number_used_twice_is_given_up(void **state)
+{
+	struct rig a = { 0 }, b = { 0 };
+	uint32_t number, next;
+	uint64_t digest;
+
+	io = store_io_file;
+	io.openat = full_openat;
+	arenas_left = -1;
+	a.options.io = &io;
+	rig_new(&a);
+	peers_join(&b, &a);
+	number = a.vol->state.clock.replica;
+	next = a.vol->next;
+	b.vol->state.clock.replica = b.replica = number;
+	rig_file(&b, TREE_ROOT, "b", NULL);
+	/* What comes is staged in one more arena, and then there is no room for another. */
+	arenas_left = 1;
+	a.engine->arenas.frames_max = 1;
+	assert_int_equal(peers_pull(&a, &b), -ENOTUNIQ);
+	assert_int_equal(a.vol->state.clock.replica, number);
+	assert_int_equal(a.vol->next, next);
+	arenas_left = -1;
+	a.engine->arenas.frames_max = ARENAS_FRAMES_MAX;
+	assert_int_equal(peers_pull(&a, &b), -ENOTUNIQ);
+	number = a.vol->state.clock.replica;
+	assert_true(number != b.replica && number > 1);
+	a.replica = number;
+	assert_int_equal(peers_pull(&a, &b), 0);
+	rig_file(&a, TREE_ROOT, "a", NULL);
+	digest = rig_digest(&a, true);
+	rig_kill(&a);
+	rig_open(&a);
+	assert_int_equal(a.vol->state.clock.replica, number);
+	assert_true(rig_digest(&a, true) == digest);
+	rig_free(&a);
+	rig_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -459,6 +512,7 @@ int main(void)
 		cmocka_unit_test(pull__concurrent_edits_are_both_kept),
 		cmocka_unit_test(pull__crossed_moves_fall_into_the_root_the_same_way),
 		cmocka_unit_test(pull__an_aborted_one_leaves_no_trace),
+		cmocka_unit_test(pull__a_number_used_twice_is_given_up),
 		cmocka_unit_test(pull__peers_converge_at_random),
 	};
 
