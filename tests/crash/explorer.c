@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define JOBS_MAX 64
+
 struct total {
 	uint64_t states, recrashes, violations, workloads, freed, compacted, moved, removed, based;
 };
@@ -57,68 +59,73 @@ static uint64_t number(const char *text)
 	return strtoull(text, NULL, 0);
 }
 
-int main(int argc, char **argv)
-{
-	struct explore x = { .num = 60, .each = 5, .only = -1 };
-	uint64_t states = getenv("BAZIL_STATES") ? number(getenv("BAZIL_STATES")) : 100000;
-	struct total *totals, all = { 0 };
-	double start = seconds(), took;
-	unsigned jobs = 2, i;
-	bool has_failed = false;
+struct plan {
+	struct explore x;
+	uint64_t states;
+	unsigned jobs;
+};
 
-	if (getrandom(&x.seed, 4, 0) != 4)
-		return 2;
-	if (getenv("BAZIL_SEED"))
-		x.seed = number(getenv("BAZIL_SEED"));
-	for (i = 1; i + 1 < (unsigned)argc; i += 2) {
-		if (strcmp(argv[i], "--seed") == 0)
-			x.seed = number(argv[i + 1]);
-		else if (strcmp(argv[i], "--states") == 0)
-			states = number(argv[i + 1]);
-		else if (strcmp(argv[i], "--state") == 0)
-			x.only = (long)number(argv[i + 1]);
-		else if (strcmp(argv[i], "--jobs") == 0)
-			jobs = (unsigned)number(argv[i + 1]);
-		else if (strcmp(argv[i], "--num") == 0)
-			x.num = (unsigned)number(argv[i + 1]);
-		else if (strcmp(argv[i], "--each") == 0)
-			x.each = (unsigned)number(argv[i + 1]);
-		else
-			break;
-	}
-	if (i < (unsigned)argc || jobs == 0 || jobs > 64) {
-		fprintf(stderr, "usage: explorer [--seed S] [--states N] [--state N] [--jobs N] "
-				"[--num N] [--each N]\n");
-		return 2;
-	}
-	printf("BAZIL_SEED=%llu\n", (unsigned long long)x.seed);
-	fflush(stdout);
-	if (x.only >= 0) {
-		explore(&x);
-		printf("%llu violations\n", (unsigned long long)x.violations);
-		return x.violations > 0 || x.states == 0;
-	}
-	totals = mmap(NULL, jobs * sizeof(*totals), PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (totals == MAP_FAILED)
-		return 2;
-	for (i = 0; i < jobs; i++) {
+static bool option(struct plan *plan, const char *name, uint64_t value)
+{
+	if (strcmp(name, "--seed") == 0)
+		plan->x.seed = value;
+	else if (strcmp(name, "--states") == 0)
+		plan->states = value;
+	else if (strcmp(name, "--state") == 0)
+		plan->x.only = (long)value;
+	else if (strcmp(name, "--jobs") == 0)
+		plan->jobs = (unsigned)value;
+	else if (strcmp(name, "--num") == 0)
+		plan->x.num = (unsigned)value;
+	else if (strcmp(name, "--each") == 0)
+		plan->x.each = (unsigned)value;
+	else
+		return false;
+	return true;
+}
+
+static bool options(struct plan *plan, int argc, char **argv)
+{
+	const char *states = getenv("BAZIL_STATES"), *seed = getenv("BAZIL_SEED");
+	int i = 1;
+
+	*plan = (struct plan){ .x = { .num = 60, .each = 5, .only = -1 }, .jobs = 2 };
+	plan->states = states ? number(states) : 100000;
+	if (getrandom(&plan->x.seed, 4, 0) != 4)
+		return false;
+	if (seed)
+		plan->x.seed = number(seed);
+	while (i + 1 < argc && option(plan, argv[i], number(argv[i + 1])))
+		i += 2;
+	return i >= argc && plan->jobs > 0 && plan->jobs <= JOBS_MAX;
+}
+
+/* The jobs are processes; what each has done is in memory that they share. */
+static bool work_all(const struct plan *plan, struct total *totals)
+{
+	bool is_well = true;
+	int status;
+
+	for (unsigned i = 0; i < plan->jobs; i++) {
 		pid_t pid = fork();
 
 		if (pid < 0)
-			return 2;
+			return false;
 		if (pid == 0) {
-			work(x, i, jobs, states / jobs, &totals[i]);
+			work(plan->x, i, plan->jobs, plan->states / plan->jobs, &totals[i]);
 			_exit(0);
 		}
 	}
-	for (i = 0; i < jobs; i++) {
-		int status;
+	for (unsigned i = 0; i < plan->jobs; i++)
+		is_well &= wait(&status) >= 0 && status == 0;
+	return is_well;
+}
 
-		if (wait(&status) < 0 || status != 0)
-			has_failed = true;
-	}
-	for (i = 0; i < jobs; i++) {
+static struct total sum(const struct total *totals, unsigned num)
+{
+	struct total all = { 0 };
+
+	for (unsigned i = 0; i < num; i++) {
 		all.states += totals[i].states;
 		all.recrashes += totals[i].recrashes;
 		all.violations += totals[i].violations;
@@ -129,24 +136,68 @@ int main(int argc, char **argv)
 		all.removed += totals[i].removed;
 		all.based += totals[i].based;
 	}
-	took = seconds() - start;
+	return all;
+}
+
+static void tell(const struct total *all, double took)
+{
 	printf("%llu crash states of %llu workloads, %llu crashes in recovery, %llu objects "
 	       "collected, %llu violations, %.1f s, %.0f states/s\n",
-		(unsigned long long)all.states, (unsigned long long)all.workloads,
-		(unsigned long long)all.recrashes, (unsigned long long)all.freed,
-		(unsigned long long)all.violations, took, (double)all.states / took);
-	/* A long run in which nothing was ever collected looked at nothing of that. */
-	if (all.workloads >= 20 && all.freed == 0)
-		printf("no collection freed anything\n");
+		(unsigned long long)all->states, (unsigned long long)all->workloads,
+		(unsigned long long)all->recrashes, (unsigned long long)all->freed,
+		(unsigned long long)all->violations, took, (double)all->states / took);
 	printf("%llu arenas compacted, %llu objects moved, %llu arenas removed, %llu bytes of "
 	       "bases\n",
-		(unsigned long long)all.compacted, (unsigned long long)all.moved,
-		(unsigned long long)all.removed, (unsigned long long)all.based);
-	/* Else nothing was learnt about it. */
-	if (all.workloads >= 20 && all.freed == 0)
-		has_failed = true;
-	if (all.workloads >= 60 &&
-		(all.compacted == 0 || all.moved == 0 || all.removed == 0 || all.based == 0))
-		has_failed = true;
-	return has_failed || all.violations > 0;
+		(unsigned long long)all->compacted, (unsigned long long)all->moved,
+		(unsigned long long)all->removed, (unsigned long long)all->based);
+}
+
+/* A long run in which something never happened has learnt nothing about it. */
+static bool has_seen_all(const struct total *all)
+{
+	if (all->workloads >= 20 && all->freed == 0)
+		return false;
+	return all->workloads < 60 ||
+	       (all->compacted > 0 && all->moved > 0 && all->removed > 0 && all->based > 0);
+}
+
+static int explore_one(struct explore *x)
+{
+	explore(x);
+	printf("%llu violations\n", (unsigned long long)x->violations);
+	return x->violations > 0 || x->states == 0;
+}
+
+static int explore_all(const struct plan *plan)
+{
+	double start = seconds();
+	struct total *totals, all;
+	bool is_well;
+
+	totals = mmap(NULL, plan->jobs * sizeof(*totals), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (totals == MAP_FAILED)
+		return 2;
+	is_well = work_all(plan, totals);
+	all = sum(totals, plan->jobs);
+	tell(&all, seconds() - start);
+	if (!has_seen_all(&all)) {
+		printf("not everything has happened\n");
+		is_well = false;
+	}
+	return !is_well || all.violations > 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct plan plan;
+
+	if (!options(&plan, argc, argv)) {
+		fprintf(stderr, "usage: explorer [--seed S] [--states N] [--state N] [--jobs N] "
+				"[--num N] [--each N]\n");
+		return 2;
+	}
+	printf("BAZIL_SEED=%llu\n", (unsigned long long)plan.x.seed);
+	fflush(stdout);
+	return plan.x.only >= 0 ? explore_one(&plan.x) : explore_all(&plan);
 }
