@@ -96,10 +96,8 @@ def test_pull(bench, white):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(2**32)))
     seconds = float(os.environ.get("BAZIL_SECONDS", 12))
-    print(f"BAZIL_SEED={seed}")
-    rng = random.Random(seed)
+    rng = random.Random(harness.seed())
     node = bench.node("white")
     node.bazil("create")
     node.start()

@@ -227,15 +227,13 @@ CASES = (sqlite_wal, sqlite_rollback, git, build, copies, mixed, fio)
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
-    print(f"BAZIL_SEED={seed}")
     rounds = int(os.environ.get("BAZIL_ROUNDS", "1"))
     word = sys.argv[sys.argv.index("-k") + 1] if "-k" in sys.argv else ""
     user = None
     if "--root" in sys.argv:
         harness.need_root()
         user = harness.User()
-    bed = Bed(bench, random.Random(seed), rounds, user)
+    bed = Bed(bench, random.Random(harness.seed()), rounds, user)
     chosen = [c for c in CASES if word in c.__name__]
     check(chosen, f"no case has {word!r} in its name")
     for case in chosen:

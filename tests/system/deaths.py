@@ -204,9 +204,7 @@ def killed_while_pages_are_dropped(white, black, rounds):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
-    print(f"BAZIL_SEED={seed}")
-    rng = random.Random(seed)
+    rng = random.Random(harness.seed())
     rounds = int(os.environ.get("BAZIL_ROUNDS", "1"))
     white, black = bench.node("white"), bench.node("black")
     for node in (white, black):

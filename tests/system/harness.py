@@ -10,6 +10,7 @@ import atexit
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,13 @@ def wait_for(predicate, what, seconds=15.0):
             return value
         time.sleep(0.05)
     raise Failure(f"waited {seconds} s in vain for {what}")
+
+
+def seed():
+    """For what is random in a test: BAZIL_SEED, or a fresh one, which is told."""
+    ret = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+    print(f"BAZIL_SEED={ret}", flush=True)
+    return ret
 
 
 def skip(why):
@@ -285,6 +293,15 @@ class Bench:
     def node(self, name, user=None, netns=None):
         node = Node(self, name, user or self.ordinary_user(), netns)
         self.nodes.append(node)
+        return node
+
+    def mounted(self, name, user=None):
+        """A node with a volume v on mnt."""
+        node = self.node(name, user)
+        node.bazil("create")
+        node.start()
+        node.bazil("volume", "create", "v")
+        node.sh("mkdir mnt && bazil volume mount v mnt")
         return node
 
     def two_hosts(self, addr_a="192.0.2.42", addr_b="192.0.2.43"):

@@ -41,7 +41,7 @@ def test(bench):
     node.bazil("volume", "create", "v")
     node.sh("mkdir mnt && bazil volume mount v mnt")
     mnt = os.path.join(node.home, "mnt")
-    seed = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+    seed = harness.seed()
     ops = int(sys.argv[2]) if len(sys.argv) > 2 else 1500
     model(node, seed, ops)
     remount = f"{bench.bin}/bazil volume unmount v && {bench.bin}/bazil volume mount v {mnt}"

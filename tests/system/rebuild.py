@@ -150,8 +150,7 @@ def test_stopped(node, expected, rng):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
-    print(f"BAZIL_SEED={seed}")
+    seed = harness.seed()
     rng = random.Random(seed)
     node = bench.node("one")
     node.extra["BAZIL_WATCHDOG"] = "3"  # a rebuild may take longer

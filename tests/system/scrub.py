@@ -69,9 +69,7 @@ def forget(node):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
-    print(f"BAZIL_SEED={seed}")
-    rng = random.Random(seed)
+    rng = random.Random(harness.seed())
     white, black = setup(bench)
     names = {}
     for i in range(60):

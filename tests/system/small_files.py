@@ -111,14 +111,9 @@ def written_on_when_full(node):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-    print(f"BAZIL_SEED={seed}", flush=True)
-    rng = random.Random(seed)
-    node = bench.node("node", user=harness.User())
-    node.bazil("create")
-    node.start()
-    node.bazil("volume", "create", "v")
-    node.sh("mkdir mnt && bazil volume mount v mnt && mkdir mnt/files mnt/new")
+    rng = random.Random(harness.seed())
+    node = bench.mounted("node", user=harness.User())
+    node.sh("mkdir mnt/files mnt/new")
     files = Files(rng, os.path.join(node.home, "mnt", "files"), 1500)
     new = Files(rng, os.path.join(node.home, "mnt", "new"), 1 << 30)
     victims = [("mountd",), ("keyd",), ("stored",), ("mountd",), ("keyd", "mountd"), ("mountd", "stored")]

@@ -181,9 +181,7 @@ def test_deaths(node, times):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(2**32)))
-    print(f"BAZIL_SEED={seed}")
-    rng = random.Random(seed)
+    rng = random.Random(harness.seed())
     node = bench.node("white")
     node.bazil("create")
     node.start()

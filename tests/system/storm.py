@@ -171,6 +171,7 @@ if len(sys.argv) > 1 and sys.argv[1] == "--verify":
 
 import harness  # noqa: E402: not there where the client runs
 from harness import check, wait_for  # noqa: E402
+from kills import settle  # noqa: E402
 
 
 def workers(node, roles):
@@ -189,13 +190,6 @@ def workers(node, roles):
 
 def kill(node, pid):
     subprocess.run([*node.user.prefix(), "kill", "-KILL", str(pid)], capture_output=True)
-
-
-def settled(node):
-    try:
-        return all(w["state"] == "running" for w in node.status()["workers"])
-    except (harness.Failure, ValueError):
-        return False
 
 
 class Storm:
@@ -258,20 +252,18 @@ class Storm:
                 for pid in [client.pid] + harness.children(client.pid):
                     kill(self.node, pid)
             client.wait(30)
-        wait_for(lambda: settled(self.node), "the workers to run again", 60)
+        settle(self.node)
         self.verify(f"round {n}, {'+'.join(roles)}")
         harness.say(f"round {n}: {'+'.join(roles)}: {sum(v[0] for v in read_journal(self.journal).values())} acknowledged")
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
-    print(f"BAZIL_SEED={seed}")
     node = bench.node("white")
     node.bazil("create")
     node.start()
     node.sh("head -c 32 /dev/urandom >key && bazil sharing add friends <key && bazil volume create -sharing=friends v && "
             "mkdir mnt && bazil volume mount v mnt")
-    storm = Storm(node, random.Random(seed))
+    storm = Storm(node, random.Random(harness.seed()))
     rounds = int(os.environ.get("BAZIL_ROUNDS", "12"))
     for n in range(rounds):
         storm.round(n)

@@ -60,14 +60,9 @@ def same(a, b):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-    print(f"BAZIL_SEED={seed}", flush=True)
-    rng = random.Random(seed)
-    node = bench.node("node", user=harness.User())
-    node.bazil("create")
-    node.start()
-    node.bazil("volume", "create", "v")
-    node.sh("mkdir mnt native && bazil volume mount v mnt")
+    rng = random.Random(harness.seed())
+    node = bench.mounted("node", user=harness.User())
+    node.sh("mkdir native")
     for round_no, victims in enumerate(((), ("mountd",), ("stored",), ("mountd", "stored"))):
         paths = [(os.path.join(node.home, "mnt", f"{round_no}-{i}"), os.path.join(node.home, "native", f"{round_no}-{i}"))
                  for i in range(2)]

@@ -83,9 +83,7 @@ def syncs(node):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
-    print(f"BAZIL_SEED={seed}")
-    rng = random.Random(seed)
+    rng = random.Random(harness.seed())
     white, black = setup(bench)
     black.fails("undo", "v", says="sync")
     fill(white)

@@ -108,14 +108,8 @@ def removed_before_listed(node, top):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-    print(f"BAZIL_SEED={seed}", flush=True)
-    rng = random.Random(seed)
-    node = bench.node("node", user=harness.User())
-    node.bazil("create")
-    node.start()
-    node.bazil("volume", "create", "v")
-    node.sh("mkdir mnt && bazil volume mount v mnt")
+    rng = random.Random(harness.seed())
+    node = bench.mounted("node", user=harness.User())
     tree = Tree(rng, os.path.join(node.home, "mnt", "tree"))
     for n in range(int(os.environ.get("BAZIL_ROUNDS", "8"))):
         mount_anew(node)

@@ -148,9 +148,7 @@ def both_ways(white, black, w, b):
 
 
 def test(bench):
-    seed = int(os.environ.get("BAZIL_SEED", random.randrange(1 << 32)))
-    print(f"BAZIL_SEED={seed}")
-    rng = random.Random(seed)
+    rng = random.Random(harness.seed())
     hosts = "--hosts" in sys.argv
     if hosts:
         harness.need_root()
