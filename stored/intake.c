@@ -230,60 +230,75 @@ void mount_tell(struct store_server *mount, uint64_t since, uint64_t view,
 
 /* ---- the ring of syncd: objects that were asked for */
 
-bool intake_sync(struct stored *stored)
+/* -ERESTART: to be taken again. What is no object, or finds no room on the disk, is dropped, and
+ * whoever asked will hear that it is not here. */
+static int take_fetched(
+	struct stored *stored, struct digest *digest, const uint8_t *data, uint32_t len)
+{
+	static const uint8_t no_tag[INTAKE_TAG_SIZE];
+	uint8_t id[32];
+	int r;
+
+	r = copy_entry(stored, data, len);
+	data = stored->entry + INTAKE_TAG_SIZE;
+	len -= INTAKE_TAG_SIZE;
+	if (r == 0)
+		r = digest_of(digest, data, len, id);
+	/* Nobody may fill the store with what was not asked for. */
+	if (r == 0 && fetch_wants(stored, id))
+		r = engine_put_object(stored->engine, no_tag, data, len, id);
+	if (r == -EBADMSG)
+		r = 0;
+	if (r == 0)
+		r = engine_flush(stored->engine);
+	if (r < 0 && r != -ENOSPC && r != -ERESTART)
+		stored_die(r, "taking objects");
+	return r == -ERESTART ? r : 0;
+}
+
+/* Takes all that there is. -EBADMSG: a malformed entry. */
+static int take_all_fetched(struct stored *stored, struct digest *digest, bool *ret_any)
 {
 	struct sync_server *sync = stored->sync;
-	uint8_t tag[INTAKE_TAG_SIZE] = { 0 }, id[32];
-	struct digest *digest = NULL;
 	const void *data;
 	uint32_t type, len;
 	uint64_t end;
-	bool any = false;
 	int r;
 
-	if (!sync)
-		return false;
 	while ((r = ipc_ring_peek(sync->in, &end, &type, &data, &len)) == 1) {
 		if (type != INTAKE_OBJECT || len <= INTAKE_TAG_SIZE ||
-			len - INTAKE_TAG_SIZE > INTAKE_OBJECT_MAX) {
-			r = -EBADMSG;
-			break;
-		}
-		if (!digest)
-			digest = digest_new();
-		r = digest ? copy_entry(stored, data, len) : -ENOMEM;
-		if (r == 0)
-			r = digest_of(
-				digest, stored->entry + INTAKE_TAG_SIZE, len - INTAKE_TAG_SIZE, id);
-		/* Nobody may fill the store with what was not asked for. */
-		if (r == 0 && fetch_wants(stored, id))
-			r = engine_put_object(stored->engine, tag, stored->entry + INTAKE_TAG_SIZE,
-				len - INTAKE_TAG_SIZE, id);
-		/* The peer has it as asked for, but it is no object: as if it had none. */
-		if (r == -EBADMSG)
-			r = 0;
-		if (r == 0)
-			r = engine_flush(stored->engine);
-		if (r < 0 && r != -ENOSPC && r != -ERESTART)
-			stored_die(r, "taking objects");
-		if (r == -ERESTART)
+			len - INTAKE_TAG_SIZE > INTAKE_OBJECT_MAX)
+			return -EBADMSG;
+		if (take_fetched(stored, digest, data, len) == -ERESTART)
 			continue;
-		/* On a full disk the object is dropped and whoever asked will hear that it is not
-		 * here. */
-		any = true;
+		*ret_any = true;
 		ipc_ring_release(sync->in, end);
 		if (ipc_ring_must_kick(sync->in))
 			sync_room(sync->chan, &(struct sync_room){ 0 });
 	}
+	return r;
+}
+
+bool intake_sync(struct stored *stored)
+{
+	struct digest *digest;
+	bool any = false;
+	int r;
+
+	if (!stored->sync || ipc_ring_head(stored->sync->in) == ipc_ring_tail(stored->sync->in))
+		return false;
+	digest = digest_new();
+	if (!digest)
+		stored_die(-ENOMEM, "taking objects");
+	r = take_all_fetched(stored, digest, &any);
 	digest_free(digest);
 	if (r < 0) {
 		log_warn("syncd sent a malformed entry: its edge is closed");
 		stored->counters.broken++;
 		sync_close(stored);
-		return any;
-	}
-	if (any)
+	} else if (any) {
 		fetch_arrived(stored);
+	}
 	return any;
 }
 

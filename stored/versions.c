@@ -159,12 +159,48 @@ int engine_versions(struct engine *engine, struct volume *vol, const struct tree
 
 /* ---- differences */
 
+/* A page of differences, from the skip-th entry of a row of `times` on. */
+struct diff {
+	uint32_t vol;
+	uint32_t skip;
+	struct tree_key *ret;
+	size_t max, num;
+};
+
+/* 1: the page is full, and skip says how far it came in this row. */
+static int diff_row(struct diff *d, const uint8_t *value, size_t value_len)
+{
+	struct history_cursor c = { value, value + value_len };
+	enum history_entry type;
+	const uint8_t *bytes;
+	struct row_key row;
+	size_t len;
+	int r;
+
+	for (uint32_t n = 0; (r = history_next(&c, d->vol, &type, &row, &bytes, &len)) == 1; n++) {
+		uint8_t packed[TREE_KEY_SIZE] = { 0 };
+
+		if (n < d->skip || type != HISTORY_REGISTER)
+			continue;
+		if (d->num == d->max) {
+			d->skip = n;
+			return 1;
+		}
+		memcpy(packed, bytes + 1, len - 1);
+		if (tree_key_unpack(packed, &d->ret[d->num]) < 0)
+			return -EUCLEAN;
+		d->num++;
+	}
+	d->skip = 0;
+	return r;
+}
+
 int engine_diff(struct engine *engine, struct volume *vol, uint64_t from, uint64_t to,
 	uint8_t cursor[DIFF_CURSOR_SIZE], struct tree_key *ret, size_t max, size_t *ret_num,
 	bool *ret_end)
 {
+	struct diff d = { .vol = vol->number, .ret = ret, .max = max };
 	uint64_t time = be64_get(cursor);
-	uint32_t seq = be32_get(cursor + 8), skip = (uint32_t)cursor[12] << 8 | cursor[13], n;
 	struct row_key k, start;
 	struct db_iter it;
 	int r;
@@ -176,45 +212,23 @@ int engine_diff(struct engine *engine, struct volume *vol, uint64_t from, uint64
 		r = history_check(vol, to);
 	if (r < 0 || from == UINT64_MAX)
 		return r;
-	if (time == 0)
-		time = from + 1;
+	d.skip = (uint32_t)cursor[12] << 8 | cursor[13];
 	row_start(&k, vol->number);
-	row_times(&start, vol->number, time, seq);
+	row_times(&start, vol->number, time ? time : from + 1, be32_get(cursor + 8));
 	r = db_iter_first(&it, txn(engine), DB_TIMES, k.b, k.len, start.b, start.len);
-	for (; r == 1; r = db_iter_next(&it), skip = 0) {
-		struct history_cursor c = { it.value, it.value + it.value_len };
-		enum history_entry type;
-		const uint8_t *bytes;
-		struct row_key row;
-		size_t len;
-
-		if (to > 0 && be64_get(it.key + 4) > to)
-			break;
-		for (n = 0; (r = history_next(&c, vol->number, &type, &row, &bytes, &len)) == 1;
-			n++) {
-			uint8_t packed[TREE_KEY_SIZE] = { 0 };
-
-			if (n < skip || type != HISTORY_REGISTER)
-				continue;
-			if (*ret_num == max)
-				break;
-			memcpy(packed, bytes + 1, len - 1);
-			if (tree_key_unpack(packed, &ret[*ret_num]) < 0) {
-				r = -EUCLEAN;
-				break;
-			}
-			++*ret_num;
-		}
-		if (r < 0)
-			break;
+	while (r == 1 && (to == 0 || be64_get(it.key + 4) <= to)) {
+		r = diff_row(&d, it.value, it.value_len);
 		if (r == 1) {
-			*ret_end = false;
 			memcpy(cursor, it.key + 4, 12);
-			cursor[12] = (uint8_t)(n >> 8);
-			cursor[13] = (uint8_t)n;
+			cursor[12] = (uint8_t)(d.skip >> 8);
+			cursor[13] = (uint8_t)d.skip;
+			*ret_end = false;
 			break;
 		}
+		if (r == 0)
+			r = db_iter_next(&it);
 	}
 	db_iter_close(&it);
+	*ret_num = d.num;
 	return r < 0 ? r : 0;
 }
