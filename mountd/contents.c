@@ -446,6 +446,7 @@ static void lift_inline(struct mountd *m, struct inode *inode)
 static void changed(struct mountd *m, struct inode *inode, int64_t now)
 {
 	inode->dirty.mtime = inode->dirty.ctime = now;
+	inode->is_copied = false;
 	contents_head(m, inode);
 }
 

@@ -152,6 +152,12 @@ uint32_t dirty_log_free_heads(const struct dirty_log *log)
 	return log->num_free_heads;
 }
 
+bool dirty_log_is_filling(const struct dirty_log *log)
+{
+	return log->num_free_slots < log->num_slots / 4 * 3 ||
+	       log->num_free_heads < NUM_HEADS / 4 * 3;
+}
+
 bool dirty_log_takes_attrs(const struct dirty_log *log)
 {
 	return log->head_size >= sizeof(struct log_head);

@@ -62,6 +62,8 @@ void dirty_log_close(struct dirty_log *log);
 uint32_t dirty_log_free_slots(const struct dirty_log *log);
 uint32_t dirty_log_num_slots(const struct dirty_log *log);
 uint32_t dirty_log_free_heads(const struct dirty_log *log);
+/* A quarter of the slots or heads is taken. */
+bool dirty_log_is_filling(const struct dirty_log *log);
 /* Whether a head may have holds_attr. */
 bool dirty_log_takes_attrs(const struct dirty_log *log);
 

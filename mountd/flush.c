@@ -205,7 +205,7 @@ static void become_clean(struct mountd *m, struct inode *inode)
 	if (inode->contents != NULL)
 		dirty_clear(m->dirty, &inode->contents->file);
 	dirty_head_drop(m->dirty, &inode->head);
-	inode->goes_alone = inode->is_far = false;
+	inode->goes_alone = inode->is_far = inode->is_copied = false;
 	inode_mark_clean(&m->inodes, inode);
 }
 
@@ -241,6 +241,7 @@ static int publish_body(struct mountd *m, struct inode *inode, struct sealed_bod
 		return r;
 	if (body->data == NULL || body->data != inode->body.data)
 		free(inode->body.data);
+	body->packed = NULL; /* which was the caller's */
 	inode->body = *body;
 	inode->has_body = true;
 	if (part == NULL)
@@ -390,15 +391,16 @@ int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inod
 	return 0;
 }
 
-/* Stores the inode, and with it those behind it that go together and are dirty since then or
- * longer. Returns whose turn it is; *ret_r is of this inode. */
-static struct inode *flush_from(struct mountd *m, struct inode *inode, double since, int *ret_r)
+/* Stores the inode, and with it those behind it that go together. No group is on its way. Returns
+ * whose turn it is; *ret_r is of this inode. */
+static struct inode *flush_from(struct mountd *m, struct inode *inode, int *ret_r)
 {
 	struct inode *prev = inode->dirty_prev, *next = inode->dirty_next;
 
 	*ret_r = 0;
 	if (publish_error(m) == 0 && group_takes(inode)) {
-		group_store(m->group, inode, since);
+		group_start(m->group, inode, INFINITY);
+		group_finish(m->group);
 		return prev->dirty_next; /* who is next by now, or this one again, alone */
 	}
 	*ret_r = flush_inode(m, inode, true);
@@ -424,12 +426,14 @@ static int flush_fetching(struct mountd *m, struct inode *inode, double *until)
 
 int flush_all(struct mountd *m, double until)
 {
-	struct inode *inode = m->inodes.dirty.dirty_next;
+	struct inode *inode;
 	int first = 0;
 
+	group_finish(m->group);
+	inode = m->inodes.dirty.dirty_next;
 	while (inode != &m->inodes.dirty) {
 		int r;
-		struct inode *next = flush_from(m, inode, INFINITY, &r);
+		struct inode *next = flush_from(m, inode, &r);
 
 		if (r == -EAGAIN)
 			r = flush_fetching(m, inode, &until);
@@ -502,13 +506,14 @@ int flush_make_room(struct mountd *m, uint32_t slots)
 
 	if (end_streams(m, slots))
 		return 0;
+	group_finish(m->group);
 	inode = m->inodes.dirty.dirty_next;
 	while (!has_room(m, slots) && inode != &m->inodes.dirty) {
 		int r;
 
 		if (is_long(inode) && stream_start(m->stream, inode) && end_streams(m, slots))
 			break;
-		inode = flush_from(m, inode, INFINITY, &r);
+		inode = flush_from(m, inode, &r);
 		first = first < 0 ? first : r;
 	}
 	if (has_room(m, slots))
@@ -522,15 +527,29 @@ void flush_forget(struct mountd *m, struct inode *inode)
 		become_clean(m, inode);
 }
 
-/* What fails stays dirty and is tried again; fsync tells the user. A stream is being stored
- * anyway. */
-static struct inode *flush_old(struct mountd *m, struct inode *inode, double since)
+static double old_since(const struct mountd *m)
+{
+	return ev_now(m->loop) - FLUSH_AGE_S;
+}
+
+void flush_ahead(struct mountd *m)
+{
+	bool is_due = dirty_log_is_filling(m->dirty) && group_is_worth(m->group);
+
+	if (publish_error(m) == 0 && !m->is_stopping)
+		group_start(m->group, m->inodes.dirty.dirty_next, is_due ? INFINITY : old_since(m));
+}
+
+/* What fails stays dirty and is tried again; fsync tells the user. A stream is being stored anyway,
+ * and what goes into a group by flush_ahead(). */
+static struct inode *flush_old(struct mountd *m, struct inode *inode)
 {
 	struct inode *next = inode->dirty_next;
-	int r = -EBUSY;
+	int r;
 
-	if (!stream_is_of(m->stream, inode->oid))
-		next = flush_from(m, inode, since, &r);
+	if (inode->is_copied || (publish_error(m) == 0 && group_takes(inode)))
+		return next;
+	r = stream_is_of(m->stream, inode->oid) ? -EBUSY : flush_inode(m, inode, true);
 	if (r == -EAGAIN)
 		parked_store_aside(m, inode->oid);
 	if (r < 0)
@@ -541,14 +560,18 @@ static struct inode *flush_old(struct mountd *m, struct inode *inode, double sin
 static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct mountd *m = timer->data;
-	double start = ev_time(), since = ev_now(loop) - FLUSH_AGE_S;
-	struct inode *inode = m->inodes.dirty.dirty_next;
+	double start = ev_time(), since = old_since(m);
+	struct inode *inode;
 
 	timer->repeat = TIMER_S;
-	if (m->nested == 0)
+	group_poll(m->group);
+	if (m->nested == 0) {
 		tags_tell(m);
+		flush_ahead(m);
+	}
+	inode = m->inodes.dirty.dirty_next;
 	while (m->nested == 0 && inode != &m->inodes.dirty && inode->dirty_since <= since) {
-		struct inode *next = flush_old(m, inode, since);
+		struct inode *next = flush_old(m, inode);
 
 		if (ev_time() - start > TIMER_BUDGET_S) {
 			timer->repeat = 0.005;

@@ -4,8 +4,8 @@
  *
  * When: a file has FLUSH_STREAM_BYTES unstored (up to its last content-defined cut, while the
  * writer goes on: mountd/stream.h); the log is full; the change is FLUSH_AGE_S old; fsync; a rename
- * over another file; unmount. Small new files go together, but for those that somebody waits for
- * (mountd/group.h).
+ * over another file; unmount. Small new files go together (mountd/group.h), but for those that
+ * somebody waits for, and from the time on that a quarter of the log is taken.
  *
  * Order, for a death anywhere: chunks, nodes, body (and attr) are in the ring in this order; then
  * the head says that the stored bytes count; then the slots are freed. Until then the slots still
@@ -60,6 +60,9 @@ int flush_make_room(struct mountd *m, uint32_t slots);
  * one of them is too small for that. */
 int flush_clone(struct mountd *m, struct inode *in, uint64_t off_in, struct inode *out,
 	uint64_t off_out, uint64_t len);
+/* Begins to store small files together while requests are answered, if there are old ones, or the
+ * log is filling. Cheap when a group is on its way. */
+void flush_ahead(struct mountd *m);
 /* Those that are old enough, for as long as a kernel request may wait. */
 void flush_start_timer(struct mountd *m);
 /* Forgets unstored bytes of an inode that is gone. */

@@ -50,6 +50,7 @@ struct inode {
 	struct dirty_head dirty;
 	double dirty_since;
 	bool goes_alone; /* no group could store it (mountd/group.h) */
+	bool is_copied;	 /* a group that is on its way has its bytes as they are */
 	bool is_far;	 /* it could not be stored without nodes that are in another store */
 	bool is_near;	 /* it was found not to be so, since it was loaded */
 	struct inode *dirty_next, *dirty_prev; /* all with a head, oldest change first */

@@ -146,6 +146,47 @@ int jobs_seal(struct jobs *jobs)
 	return r < 0 || jobs_are_known(jobs) ? r : sealers_seal(sealers, jobs->list, jobs->num);
 }
 
+void jobs_start(struct jobs *jobs, seal_fn *cut, void *arg)
+{
+	jobs->step = JOBS_CUT;
+	sealers_start_other(jobs->m->sealers, &jobs->work, cut, arg, 0, 1, true);
+}
+
+bool jobs_are_due(const struct jobs *jobs)
+{
+	/* Without helpers it is done by who goes on. */
+	return seal_work_is_done(&jobs->work) || !sealers_have_helpers(jobs->m->sealers);
+}
+
+void jobs_end(struct jobs *jobs)
+{
+	sealers_finish(jobs->m->sealers, &jobs->work);
+}
+
+static int start_step(struct jobs *jobs, enum jobs_step step)
+{
+	jobs->step = step;
+	sealers_start(jobs->m->sealers, &jobs->work, step == JOBS_HASH ? SEAL_HASH : SEAL_SEAL,
+		jobs->list, jobs->num);
+	return 0;
+}
+
+int jobs_go_on(struct jobs *jobs)
+{
+	int r;
+
+	jobs_end(jobs);
+	r = seal_jobs_error(jobs->list, jobs->num);
+	if (r < 0 || jobs->step == JOBS_SEAL || jobs->num == 0)
+		return r < 0 ? r : 1;
+	if (jobs->step == JOBS_CUT)
+		return start_step(jobs, JOBS_HASH);
+	r = jobs_ask(jobs);
+	if (r < 0)
+		return r;
+	return jobs_are_known(jobs) ? 1 : start_step(jobs, JOBS_SEAL);
+}
+
 int jobs_publish(const struct jobs *jobs, size_t first, size_t num)
 {
 	for (size_t i = first; i < first + num; i++) {

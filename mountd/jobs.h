@@ -13,7 +13,14 @@
  *	jobs_extents(&jobs, first, num, extents); what the tree of the file is told
  *
  * jobs_seal() is the steps in the middle. The bytes that were cut stay where they are until the
- * jobs are sealed.
+ * jobs are sealed. Or all up to sealing is done by helpers, while requests are answered:
+ *
+ *	jobs_clear(&jobs);
+ *	jobs_start(&jobs, cut, arg);    a helper calls cut(.., arg, 1), which calls jobs_cut
+ *	jobs_are_due(&jobs);            now and then: the helpers are done with a step
+ *	jobs_go_on(&jobs);              until it returns 1: they are sealed
+ *
+ * jobs_go_on() waits for a step that is not done, and helps with it. jobs_end() does only that.
  */
 #ifndef BAZIL_MOUNTD_JOBS_H
 #define BAZIL_MOUNTD_JOBS_H
@@ -29,8 +36,16 @@ struct mountd;
 
 #define JOBS_MAX 256 /* as many as keyd and stored answer at once */
 
+enum jobs_step {
+	JOBS_CUT,
+	JOBS_HASH,
+	JOBS_SEAL,
+};
+
 struct jobs {
 	struct mountd *m;
+	enum jobs_step step; /* that the helpers are at */
+	struct seal_work work;
 	size_t num, num_known; /* known: stored has them */
 	uint8_t *sealed;
 	size_t sealed_len;
@@ -50,6 +65,14 @@ size_t jobs_cut(struct jobs *jobs, const uint8_t *from, size_t len, bool is_end)
 int jobs_ask(struct jobs *jobs);
 bool jobs_are_known(const struct jobs *jobs);
 int jobs_seal(struct jobs *jobs);
+
+/* Nobody else touches arg until the step is done. */
+void jobs_start(struct jobs *jobs, seal_fn *cut, void *arg);
+bool jobs_are_due(const struct jobs *jobs);
+/* 1: sealed, 0: the next step was begun; waits for keyd and stored. */
+int jobs_go_on(struct jobs *jobs);
+void jobs_end(struct jobs *jobs);
+
 /* What stored does not have goes into the ring. */
 int jobs_publish(const struct jobs *jobs, size_t first, size_t num);
 /* Returns the bytes of all. */

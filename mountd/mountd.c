@@ -58,10 +58,30 @@ int mountd_prepare(struct mountd *m, struct ev_loop *loop)
 	return r;
 }
 
+static void on_sealed(struct ev_loop *loop, ev_async *sealed, int events)
+{
+	struct mountd *m = sealed->data;
+
+	stream_poll(m->stream);
+	group_poll(m->group);
+}
+
+/* From any thread. */
+static void tell_sealed(void *arg)
+{
+	struct mountd *m = arg;
+
+	ev_async_send(m->loop, &m->sealed);
+}
+
 int mountd_entered(struct mountd *m)
 {
-	int r = sealers_new(&m->sealers, m->suite, stream_signal, m->stream);
+	int r;
 
+	ev_async_init(&m->sealed, on_sealed);
+	m->sealed.data = m;
+	ev_async_start(m->loop, &m->sealed);
+	r = sealers_new(&m->sealers, m->suite, tell_sealed, m);
 	if (r == 0)
 		r = ahead_new(&m->ahead, m->sealers);
 	if (r == 0)

@@ -80,6 +80,7 @@ struct mountd {
 	struct ahead *ahead;
 	struct next_dir *next_dir;
 	struct sealers *sealers;
+	ev_async sealed;       /* they are done with something */
 	struct stream *stream; /* the file that is stored while it is written */
 	struct group *group;   /* small files that are stored together */
 	struct changed *changed;

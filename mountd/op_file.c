@@ -103,6 +103,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	if (inode->contents->file.bytes >= FLUSH_STREAM_BYTES && !inode->is_far &&
 		!stream_start(m->stream, inode))
 		(void)flush_inode(m, inode, false);
+	flush_ahead(m);
 }
 
 static int seek(struct inode *inode, uint64_t offset, bool want_data, uint64_t *ret)

@@ -216,18 +216,29 @@ static size_t put_contents(const struct sealed_body *body, uint8_t *out)
 	abort();
 }
 
-/* Compressed, if padding leaves something of the gain. Returns the length. */
+size_t sealed_pack(struct cas_suite *suite, const void *contents, size_t len, uint8_t *out)
+{
+	size_t n;
+
+	if (len <= INLINE_MIN)
+		return 0;
+	n = cas_zstd_pack(suite, cas_zstd_level(contents, len), contents, len, out, len - 1);
+	return n > 0 && inline_room(n) < inline_room(len) ? n : 0;
+}
+
+/* Returns the length. */
 static size_t pack_inline(
 	const struct sealer *sealer, const struct sealed_body *body, uint8_t *plain, size_t len)
 {
-	uint8_t packed[SEALED_INLINE_MAX], *contents = plain + BODY_HEAD;
-	size_t n;
+	uint8_t own[SEALED_INLINE_MAX], *contents = plain + BODY_HEAD;
+	const uint8_t *packed = body->packed;
+	size_t n = body->packed_len;
 
-	if (body->size <= INLINE_MIN)
-		return len;
-	n = cas_zstd_pack(sealer->suite, cas_zstd_level(contents, body->size), contents, body->size,
-		packed, body->size - 1);
-	if (n == 0 || inline_room(n) >= len - BODY_HEAD)
+	if (packed == NULL) {
+		n = sealed_pack(sealer->suite, contents, body->size, own);
+		packed = own;
+	}
+	if (n == 0)
 		return len;
 	memcpy(contents, packed, n);
 	memset(contents + n, 0, inline_room(n) - n);

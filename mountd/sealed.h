@@ -77,6 +77,9 @@ struct sealed_body {
 	uint64_t size;
 	int64_t mtime, ctime;
 	uint8_t *data; /* SEALED_INLINE: malloc'ed, size bytes; NULL when empty */
+	/* Beside data while it is put, if sealed_pack() was called already. Not owned. */
+	const uint8_t *packed;
+	size_t packed_len;
 	uint32_t num_chunks;
 	struct cas_extent chunks[SEALED_FEW];
 	struct cas_tree_root root;
@@ -93,6 +96,10 @@ struct sealer {
 	struct cas_volume_keys keys;
 	uint8_t volume[CAS_VOLUME_SIZE];
 };
+
+/* Contents of an inline body (at most SEALED_INLINE_MAX bytes) compressed into out, which has room
+ * for len; the length, or 0 where padding leaves nothing of the gain. With any thread's suite. */
+size_t sealed_pack(struct cas_suite *suite, const void *contents, size_t len, uint8_t *out);
 
 /* Each writes a packed record, stamped 1/1 for stored to stamp, and returns its length. buf has
  * room for TREE_RECORD_MAX bytes, SEALED_RECORD_SMALL suffices for all but xattrs. */

@@ -15,6 +15,7 @@
 
 #include "ipc/chan.h"
 #include "mountd/changed.h"
+#include "mountd/group.h"
 #include "mountd/load.h"
 #include "mountd/mountd.h"
 #include "mountd/next_dir.h"
@@ -205,6 +206,7 @@ static uint64_t now_ns(void)
 /* Answers to our own requests (store_sync) must not wait for the end of the spinning. */
 static void spin(struct mountd *m)
 {
+	group_poll(m->group);
 	if (m->edges.store != NULL && ipc_chan_pending(m->edges.store) > 0) {
 		(void)ipc_chan_pump(m->edges.store, 0);
 		next_dir_load(m);
@@ -229,6 +231,7 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
 					  ? 0
 					  : SESSION_SPIN_NS;
 			stream_poll(m->stream);
+			group_poll(m->group);
 			i++;
 		} else if (n < 0 && errno == EAGAIN) {
 			if (now_ns() - last > spin_ns)

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <ev.h>
-
 #include "cas/tree.h"
 #include "mountd/contents.h"
 #include "mountd/flush.h"
@@ -15,27 +13,13 @@
 
 #define STRETCH_MIN (1u << 20) /* shorter ones are not worth a window */
 
-enum step {
-	STREAM_IDLE,
-	STREAM_CUT,
-	STREAM_HASH,
-	STREAM_SEAL,
-};
-
 struct stream {
 	struct mountd *m;
-	enum step step;
+	bool is_busy;
 	uint64_t oid; /* 0: its window was cancelled, the helpers do not know yet */
 	struct flush_part part;
 	struct run *run;
-	struct seal_work work;
-	ev_async signal;
 };
-
-static void on_signal(struct ev_loop *loop, ev_async *signal, int events)
-{
-	stream_poll(signal->data);
-}
 
 int stream_new(struct stream **ret, struct mountd *m)
 {
@@ -44,23 +28,13 @@ int stream_new(struct stream **ret, struct mountd *m)
 	if (stream == NULL)
 		return -ENOMEM;
 	stream->m = m;
-	ev_async_init(&stream->signal, on_signal);
-	stream->signal.data = stream;
-	ev_async_start(m->loop, &stream->signal);
 	*ret = stream;
 	return 0;
 }
 
-void stream_signal(void *arg)
-{
-	struct stream *stream = arg;
-
-	ev_async_send(stream->m->loop, &stream->signal);
-}
-
 bool stream_is_busy(const struct stream *stream)
 {
-	return stream->step != STREAM_IDLE;
+	return stream->is_busy;
 }
 
 bool stream_is_of(const struct stream *stream, uint64_t oid)
@@ -122,25 +96,11 @@ bool stream_start(struct stream *stream, struct inode *inode)
 	jobs_clear(&stream->run->jobs);
 	stream->part.upto = 0;
 	stream->oid = inode->oid;
-	stream->step = STREAM_CUT;
-	sealers_start_other(
-		m->sealers, &stream->work, cut, stream->run, sizeof(*stream->run), 1, true);
+	stream->is_busy = true;
+	jobs_start(&stream->run->jobs, cut, stream->run);
 	return true;
 }
 
-/* As step() says. Nothing to cut: the rest is stored otherwise. */
-static int hash(struct stream *stream)
-{
-	struct jobs *jobs = &stream->run->jobs;
-
-	if (jobs->num == 0)
-		return -ENODATA;
-	stream->step = STREAM_HASH;
-	sealers_start(stream->m->sealers, &stream->work, SEAL_HASH, jobs->list, jobs->num);
-	return 0;
-}
-
-/* As step() says. */
 static int publish(struct stream *stream)
 {
 	struct mountd *m = stream->m;
@@ -170,51 +130,25 @@ static int publish(struct stream *stream)
 	/* It is young again: storing it by age would cut it where it happens to end. */
 	inode_mark_clean(&m->inodes, inode);
 	inode_mark_dirty(&m->inodes, inode, ev_now(m->loop));
-	return r < 0 ? r : 1;
-}
-
-static int seal(struct stream *stream)
-{
-	struct jobs *jobs = &stream->run->jobs;
-	int r = jobs_ask(jobs);
-
-	if (r < 0)
-		return r;
-	if (jobs_are_known(jobs))
-		return publish(stream);
-	stream->step = STREAM_SEAL;
-	sealers_start(stream->m->sealers, &stream->work, SEAL_SEAL, jobs->list, jobs->num);
-	return 0;
-}
-
-static int next(struct stream *stream)
-{
-	switch (stream->step) {
-	case STREAM_CUT:
-		return hash(stream);
-	case STREAM_HASH:
-		return seal(stream);
-	case STREAM_SEAL:
-		return publish(stream);
-	case STREAM_IDLE:
-		break;
-	}
-	return -EINVAL;
+	return r;
 }
 
 /* 1: stored; 0: goes on; or an error: given up, all stays dirty. */
 static int step(struct stream *stream)
 {
-	int r;
+	struct jobs *jobs = &stream->run->jobs;
+	int r = -ECANCELED;
 
-	sealers_finish(stream->m->sealers, &stream->work);
-	r = seal_jobs_error(stream->run->jobs.list, stream->run->jobs.num);
 	if (stream->oid == 0)
-		r = -ECANCELED;
-	if (r == 0)
-		r = next(stream);
-	if (r != 0)
-		stream->step = STREAM_IDLE;
+		jobs_end(jobs);
+	else
+		r = jobs_go_on(jobs);
+	/* Nothing was cut: the rest is stored otherwise. */
+	if (r == 1 && jobs->num == 0)
+		r = -ENODATA;
+	if (r == 1)
+		r = publish(stream) < 0 ? -EIO : 1;
+	stream->is_busy = r == 0;
 	return r;
 }
 
@@ -228,7 +162,7 @@ static void go_on(struct stream *stream)
 
 void stream_poll(struct stream *stream)
 {
-	if (!stream_is_busy(stream) || stream->m->nested > 0 || !seal_work_is_done(&stream->work))
+	if (!stream_is_busy(stream) || stream->m->nested > 0 || !jobs_are_due(&stream->run->jobs))
 		return;
 	if (step(stream) == 1)
 		go_on(stream);

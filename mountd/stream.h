@@ -22,8 +22,6 @@ struct mountd;
 struct stream;
 
 int stream_new(struct stream **ret, struct mountd *m);
-/* For sealers_new: arg is the stream. From any thread. */
-void stream_signal(void *arg);
 
 /* Begins with a window of the file. True: nothing is to be done now. False: this file is not
  * written in long stretches, it is for flush_inode. */

@@ -91,6 +91,31 @@ def killed_while_storing(node, files, victims, rng):
     settle(node)
 
 
+def changed_while_stored(node, rng):
+    """What is written into a file, or cut from it, while a copy of it is on its way into the store."""
+    top = os.path.join(node.home, "mnt", "moving")
+    os.mkdir(top)
+    contents = []
+    for n in range(3000):
+        contents.append(bytearray(rng.randbytes(rng.choice((700, 9000, 40000)))))
+        with open(os.path.join(top, f"{n}"), "wb") as f:
+            f.write(contents[n])
+        old = max(0, n - rng.randrange(1200))
+        with open(os.path.join(top, f"{old}"), "r+b") as f:
+            if n % 3 == 0:
+                del contents[old][500:]
+                f.truncate(500)
+            else:
+                contents[old][:5] = b"again"
+                f.write(b"again")
+    for when in ("at once", "mounted anew"):
+        for n, data in enumerate(contents):
+            with open(os.path.join(top, f"{n}"), "rb") as f:
+                check(f.read() == data, f"{when}: moving/{n} differs")
+        node.bazil("volume", "unmount", "v")
+        node.sh("bazil volume mount v mnt")
+
+
 def written_on_when_full(node):
     """The write for which room must be made goes on with the file that is stored for that, as the one that is dirty longest."""
     pid, names = node.worker("mountd")["pid"], itertools.count()
@@ -123,6 +148,7 @@ def test(bench):
             node.bazil("volume", "unmount", "v")
             node.sh("bazil volume mount v mnt")
             files.check("mounted anew")
+    pid = node.worker("mountd")["pid"]
     # By age, alone, with nobody asking for it.
     for _ in range(500):
         files.change()
@@ -133,6 +159,7 @@ def test(bench):
     for _ in range(3000):
         new.change()
     new.check("written")
+    check(node.worker("mountd")["pid"] == pid, "mountd died by itself")
     told = {name: value - before[name] for name, value in counters(node).items()}
     node.bazil("volume", "unmount", "v")
     node.sh("bazil volume mount v mnt")
@@ -140,6 +167,7 @@ def test(bench):
         each.check("unmounted right after it was written")
     print(f"{len(new.contents)} new files: {told['chunk_keys']} keys in {told['key_calls']} answers", flush=True)
     check(told["key_calls"] * 3 < told["chunk_keys"], "small files are stored together")
+    changed_while_stored(node, rng)
     written_on_when_full(node)
     node.bazil("volume", "unmount", "v")
     node.stop()

@@ -58,13 +58,14 @@ static void write_at(struct fixture *f, uint64_t offset, size_t len)
 	dirty_write(f->log, &f->contents.file, OID, offset, f->data, len);
 }
 
-static void group__takes_what_is_all_new_and_of_middling_size(void **state)
+static void group__takes_what_is_all_new_and_small(void **state)
 {
 	struct fixture *f = *state;
 
-	write_at(f, 0, SEALED_INLINE_MAX);
 	assert_false(group_takes(&f->inode));
-	write_at(f, SEALED_INLINE_MAX, 1);
+	write_at(f, 0, 1);
+	assert_true(group_takes(&f->inode));
+	write_at(f, 1, SEALED_INLINE_MAX);
 	assert_true(group_takes(&f->inode));
 	write_at(f, 100, 9000);
 	assert_true(group_takes(&f->inode));
@@ -227,7 +228,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			group__takes_what_is_all_new_and_of_middling_size, setup, teardown),
+			group__takes_what_is_all_new_and_small, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			group__leaves_what_is_clean_or_no_file_or_failed, setup, teardown),
 		cmocka_unit_test_setup_teardown(
