@@ -136,15 +136,17 @@ void census_release(struct census *census)
 
 /* ---- damage */
 
-void engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uint64_t to)
+bool engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uint64_t to)
 {
 	struct census_range *list = engine->ranges;
 
 	for (size_t i = 0; i < engine->num_ranges; i++)
 		if (list[i].arena == arena && list[i].from <= from && list[i].to >= to)
-			return;
-	if (engine->num_ranges < ENGINE_RANGES_MAX)
-		list[engine->num_ranges++] = (struct census_range){ arena, from, to };
+			return false;
+	if (engine->num_ranges == ENGINE_RANGES_MAX)
+		return false;
+	list[engine->num_ranges++] = (struct census_range){ arena, from, to };
+	return true;
 }
 
 static int note_listed(

@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAR_BIT	     0x80000000u
-#define ELEM_HEAD    8
-#define REG_HEAD     8
-/* Of a packed record, where its stamp and Lamport counter lie. */
-#define RECORD_STAMP 16
-#define RECORD_PLACE 40
-#define FAR_SIZE     16
+#define FAR_BIT	      0x80000000u
+#define ELEM_HEAD     8
+#define REG_HEAD      8
+/* Of a packed record, where the length of its sealed part, its stamp and Lamport counter lie. */
+#define RECORD_SEALED 4
+#define RECORD_STAMP  16
+#define RECORD_PLACE  40
+#define FAR_SIZE      16
 
 int element_of(
 	struct element *ret, const uint8_t *data, size_t len, struct place place, uint32_t arrived)
@@ -64,7 +65,7 @@ static int element_parse(struct element *ret, const uint8_t **p, const uint8_t *
 	ret->raw_len = len;
 	ret->is_far = is_far;
 	/* Parsing looks at nothing of the sealed part, so it may be told that it is there. */
-	whole = len + (is_far ? (size_t)le32_get(ret->raw + 4) : 0);
+	whole = len + (is_far ? (size_t)le32_get(ret->raw + RECORD_SEALED) : 0);
 	if (tree_record_parse(ret->raw, whole, &rec) < 0)
 		return -EUCLEAN;
 	ret->e = rec.e;
@@ -168,6 +169,13 @@ int element_read(struct arenas *arenas, const struct element *e, uint8_t *ret_da
 	if (r < 0)
 		return r;
 	return crc32c(0, ret_data + e->raw_len, e->sealed_len) == e->sealed_crc ? 0 : -EBADMSG;
+}
+
+size_t element_bare(const struct element *e, uint8_t *ret_data)
+{
+	memcpy(ret_data, e->raw, e->raw_len);
+	le32_put(ret_data + RECORD_SEALED, 0);
+	return e->raw_len;
 }
 
 /* ---- writing */

@@ -69,5 +69,8 @@ static inline size_t element_size(const struct element *e)
 	return e->is_far ? e->raw_len + (size_t)e->sealed_len : e->raw_len;
 }
 int element_read(struct arenas *arenas, const struct element *e, uint8_t *ret_data);
+/* The record of a far element with nothing sealed in it, which is none that anybody wrote: for one
+ * that cannot be read back. Its size. */
+size_t element_bare(const struct element *e, uint8_t *ret_data);
 
 #endif

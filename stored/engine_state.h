@@ -178,8 +178,8 @@ bool engine_is_full(const struct engine *engine);
 int engine_begin_frame(struct engine *engine);
 int engine_roll(struct engine *engine);
 
-/* stored/census.c */
-void engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uint64_t to);
+/* Damage, for the list of what is known (stored/census.c). Whether it was not in it, and is now. */
+bool engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uint64_t to);
 
 /* At least len bytes of scratch. */
 int scratch_grow(uint8_t **buf, size_t *cap, size_t len);

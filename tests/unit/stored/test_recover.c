@@ -234,7 +234,7 @@ static void recover__flipped_bits_never_give_wrong_data(void **state)
 			assert_true(r == -EBADMSG || memcmp(got, object, sizeof(got)) == 0);
 		}
 		if (rig.vol && engine_inode(rig.engine, rig.vol, oid, page_init(&page)) == 0 &&
-			page_find(&page, TREE_BODY, oid, &rec)) {
+			page_find(&page, TREE_BODY, oid, &rec) && rec.sealed_len > 0) {
 			uint64_t value = rec.sealed_len == 2000 ? 77 : oid;
 
 			assert_true(rec.sealed_len == 2000 || rec.sealed_len == 100);

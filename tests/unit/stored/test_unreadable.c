@@ -378,6 +378,45 @@ static void unreadable__what_was_pulled_is_skipped_and_told(void **state)
 	rig_free(&b);
 }
 
+/* The others in its directory are there, and its name is. */
+static void unreadable__a_record_hides_no_other(void **state)
+{
+	static struct entry entry;
+	struct rig rig = store(0);
+	struct tree_record rec;
+	struct place at = { 0 };
+	uint64_t oids[3];
+	uint8_t id[32];
+
+	rig_new(&rig);
+	for (uint64_t i = 0; i < 3; i++) {
+		char name[2] = { (char)('a' + i) };
+
+		oids[i] = rig_file(&rig, TREE_ROOT, name, NULL);
+		put_object(&rig, (uint8_t)i, id);
+		if (i == 1)
+			at = arenas_next(&rig.engine->arenas);
+		entry_start(&entry, 0);
+		put_body(&entry, oids[i], i, 6000);
+		assert_int_equal(rig_apply(&rig, &entry), 0);
+		put_object(&rig, (uint8_t)(10 + i), id);
+	}
+	assert_int_equal(engine_checkpoint(rig.engine), 0);
+	lose(at.arena, at.offset + 4096, at.offset + 4097);
+	assert_int_equal(engine_dir(rig.engine, rig.vol, TREE_ROOT, 0, 0, page_init(&page)), 0);
+	assert_true(page.page.end);
+	assert_int_equal(page.page.num_nodes, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_true(page_find(&page, TREE_ATTR, oids[i], &rec));
+		assert_true(page_find(&page, TREE_BODY, oids[i], &rec));
+		assert_int_equal(rec.sealed_len, i == 1 ? 0 : 6000);
+	}
+	assert_int_equal(look_up(&rig, "b"), 0);
+	/* Told once. */
+	assert_int_equal(rig.engine->num_ranges, 1);
+	rig_free(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +429,7 @@ int main(void)
 		cmocka_unit_test(unreadable__a_footer_is_done_without),
 		cmocka_unit_test(unreadable__an_arena_is_not_sealed),
 		cmocka_unit_test(unreadable__what_was_pulled_is_skipped_and_told),
+		cmocka_unit_test(unreadable__a_record_hides_no_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
