@@ -22,13 +22,15 @@ struct listing {
 	bool plus, is_full;
 };
 
-static void add_dot(struct listing *listing, const char *name, uint64_t oid, off_t cookie)
+/* With its type alone. */
+static void add_plain(
+	struct listing *listing, const char *name, uint64_t oid, mode_t mode, off_t cookie)
 {
-	struct fuse_entry_param entry = { .attr = { .st_ino = oid, .st_mode = S_IFDIR } };
+	struct fuse_entry_param entry = { .attr = { .st_ino = oid, .st_mode = mode } };
 	char *at = listing->buf + listing->len;
 	size_t room = listing->size - listing->len, n;
 
-	/* nodeid 0: the kernel takes no reference. */
+	/* nodeid 0: the kernel takes no reference, and looks it up when somebody asks. */
 	n = listing->plus ? fuse_add_direntry_plus(listing->req, at, room, name, &entry, cookie)
 			  : fuse_add_direntry(listing->req, at, room, name, &entry.attr, cookie);
 	listing->is_full = n > room;
@@ -36,16 +38,10 @@ static void add_dot(struct listing *listing, const char *name, uint64_t oid, off
 		listing->len += n;
 }
 
-static void add_plain(struct listing *listing, const struct dirent_entry *entry)
+static void add_name(struct listing *listing, const struct dirent_entry *entry)
 {
-	struct stat st = { .st_ino = entry->target, .st_mode = (mode_t)entry->type << 12 };
-	size_t room = listing->size - listing->len;
-	size_t n = fuse_add_direntry(listing->req, listing->buf + listing->len, room, entry->name,
-		&st, (off_t)entry->lid);
-
-	listing->is_full = n > room;
-	if (!listing->is_full)
-		listing->len += n;
+	add_plain(
+		listing, entry->name, entry->target, (mode_t)entry->type << 12, (off_t)entry->lid);
 }
 
 /* With the inode. One that is not cached is loaded with its neighbours, a page at a time. */
@@ -57,7 +53,7 @@ static int add_plus(struct listing *listing, struct inode *dir, const struct dir
 	int r = load_inode(listing->m, entry->target, &inode);
 
 	if (r == -ENOENT || r == -EBADMSG) {
-		add_plain(listing, entry); /* damaged: its name is still listed */
+		add_name(listing, entry); /* damaged: its name is still listed */
 		return 0;
 	}
 	if (r < 0)
@@ -94,7 +90,7 @@ static int add_names(struct listing *listing, struct inode *dir, uint64_t after,
 		if (lid > upto)
 			break;
 		if (!listing->plus) {
-			add_plain(listing, entry);
+			add_name(listing, entry);
 			continue;
 		}
 		if (lid > refreshed && must_load(listing->m, entry->target)) {
@@ -119,9 +115,10 @@ static int list(struct listing *listing, struct inode *dir, uint64_t after)
 	int r = 0;
 
 	if (after < COOKIE_DOT)
-		add_dot(listing, ".", dir->oid, COOKIE_DOT);
+		add_plain(listing, ".", dir->oid, S_IFDIR, COOKIE_DOT);
 	if (after < COOKIE_DOTDOT && !listing->is_full)
-		add_dot(listing, "..", dir->parent ? dir->parent : dir->oid, COOKIE_DOTDOT);
+		add_plain(listing, "..", dir->parent ? dir->parent : dir->oid, S_IFDIR,
+			COOKIE_DOTDOT);
 	if (after <= COOKIE_DOTDOT)
 		after = 0;
 	if (!dir->dir->complete && dir->entries <= LOAD_NAMES_MAX)

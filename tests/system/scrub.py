@@ -68,7 +68,36 @@ def forget(node):
     node.bazil("volume", "mount", "v", "mnt")
 
 
+def test_record(bench):
+    """A small file is in the record of its inode. When that is damaged it alone is: it is listed as those beside it, and they
+    are read, changed and removed."""
+    node, names = bench.mounted("small"), [f"f{i}" for i in range(8)]
+    node.sh("mkdir mnt/d; for i in 0 1 2 3 4 5 6 7; do head -c 2000 /dev/urandom >mnt/d/f$i; done; bazil volume unmount v")
+    node.stop()
+    path = node.data_dir + "/store/arena.00000001"
+    with open(path, "r+b") as f:
+        for at in (size := os.path.getsize(path)) * 6 // 10, size * 6 // 10 + 300:
+            f.seek(at)
+            byte = f.read(1)[0]
+            f.seek(at)
+            f.write(bytes([byte ^ 1]))
+    node.start()
+    node.bazil("volume", "mount", "v", "mnt")
+    r = node.command(["bash", "-c", "ls -l mnt/d; ls -l mnt/d"], timeout=60)
+    damaged = [n for n in names if f"cannot access 'mnt/d/{n}'" in r.stderr]
+    check(1 <= len(damaged) <= 2, f"{r.stdout}{r.stderr}")
+    for name in names:
+        check(r.stdout.count(" " + name + "\n") == 2, f"{name} is not listed: {r.stdout}{r.stderr}")
+        r2 = node.command(["bash", "-c", f"wc -c <mnt/d/{name}"], timeout=60)
+        check("Input/output error" in r2.stderr if name in damaged else r2.stdout == "2000\n", f"{name}: {r2.stdout}{r2.stderr}")
+    check(node.sh("ls -f mnt/d | sort").split() == [".", ".."] + names, "without attributes")
+    node.sh("rm mnt/d/f*", ok=False)
+    check(node.sh("ls -f mnt/d | sort").split() == [".", ".."] + damaged, "all others are removed")
+    node.stop()
+
+
 def test(bench):
+    test_record(bench)
     rng = random.Random(harness.seed())
     white, black = setup(bench)
     names = {}
