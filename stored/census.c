@@ -149,6 +149,13 @@ bool engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uin
 	return true;
 }
 
+void engine_note_record(struct engine *engine, struct place place)
+{
+	if (engine_note_range(engine, place.arena, place.offset, place.offset + place.len))
+		engine_log(engine, 3, "store: arena %u: the record at %llu is damaged", place.arena,
+			(unsigned long long)place.offset);
+}
+
 static int note_listed(
 	void *arg, const struct sealed_object *object, uint32_t type, struct place place)
 {

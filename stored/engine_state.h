@@ -180,6 +180,8 @@ int engine_roll(struct engine *engine);
 
 /* Damage, for the list of what is known (stored/census.c). Whether it was not in it, and is now. */
 bool engine_note_range(struct engine *engine, uint32_t arena, uint64_t from, uint64_t to);
+/* The same of a record that cannot be read back, and logged. */
+void engine_note_record(struct engine *engine, struct place place);
 
 /* At least len bytes of scratch. */
 int scratch_grow(uint8_t **buf, size_t *cap, size_t len);

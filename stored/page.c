@@ -2,13 +2,6 @@
 
 #include <errno.h>
 
-static void tell(struct engine *engine, struct place place)
-{
-	if (engine_note_range(engine, place.arena, place.offset, place.offset + place.len))
-		engine_log(engine, 3, "store: arena %u: the record at %llu is damaged", place.arena,
-			(unsigned long long)place.offset);
-}
-
 static int page_element(struct engine *engine, struct engine_page *page, const struct element *e)
 {
 	size_t size = element_size(e);
@@ -18,7 +11,7 @@ static int page_element(struct engine *engine, struct engine_page *page, const s
 		return -ENOBUFS;
 	r = element_read(&engine->arenas, e, page->records + page->len);
 	if (r == -EBADMSG || r == -EIO || r == -ENODATA) {
-		tell(engine, e->sealed);
+		engine_note_record(engine, e->sealed);
 		size = element_bare(e, page->records + page->len);
 		r = 0;
 	}

@@ -258,6 +258,9 @@ static int write_element(struct serve *serve, struct writer *w, const struct ele
 	r = scratch_grow(&engine->record, &engine->record_cap, entry.packed_len);
 	if (r == 0)
 		r = element_read(&engine->arenas, e, engine->record);
+	/* Without it the peer would take it for deleted: there is no pull until the file is. */
+	if (r == -EBADMSG || r == -EIO || r == -ENODATA)
+		engine_note_record(engine, e->sealed);
 	if (r < 0)
 		return r;
 	entry.packed = engine->record;
