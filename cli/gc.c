@@ -27,6 +27,21 @@ static json_t *lost_json(uint64_t until)
 	return until == UINT64_MAX ? json_true() : json_integer((json_int_t)until);
 }
 
+/* As they come: what history lets go within a day ... and what snapshots keep. */
+static const char *const ages[] = { "day", "week", "month", "later", "snapshots" };
+#define AGES	      (sizeof(ages) / sizeof(*ages))
+#define AGE_SNAPSHOTS (AGES - 1)
+
+static json_t *ages_json(const struct ctl_gc_reply *reply)
+{
+	json_t *json = json_object();
+
+	for (size_t i = 0; i < reply->num_ages && i < AGES; i++)
+		json_object_set_new(
+			json, ages[i], count_json(reply->ages[i].objects, reply->ages[i].bytes));
+	return json;
+}
+
 static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 {
 	json_t *holders = json_array();
@@ -35,7 +50,7 @@ static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 		json_array_append_new(holders, cli_json_text(reply->holders[i].name));
 	return cli_print_json(json_pack(
 		"{s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,"
-		"s:o,s:o}",
+		"s:o,s:I,s:o,s:I,s:I,s:o}",
 		"dry_run", cli->dry_run, "incomplete", reply->incomplete, "all",
 		count_json(reply->objects, reply->bytes), "live",
 		count_json(reply->live_objects, reply->live_bytes), "history",
@@ -51,8 +66,10 @@ static int print_json(const struct cli *cli, const struct ctl_gc_reply *reply)
 		"changes_bytes", (json_int_t)reply->changes, "bases_bytes",
 		(json_int_t)reply->bases, "base_written_bytes", (json_int_t)reply->written, "moved",
 		count_json(reply->moved_objects, reply->moved_bytes), "grace_until",
-		(json_int_t)reply->grace_until, "peers_waited_for", holders, "lost_until",
-		lost_json(reply->lost_until)));
+		(json_int_t)reply->grace_until, "peers_waited_for", holders, "peers_until",
+		(json_int_t)reply->peers_until, "history_ages", ages_json(reply), "history_from",
+		(json_int_t)reply->ages_from, "history_until", (json_int_t)reply->ages_until,
+		"lost_until", lost_json(reply->lost_until)));
 }
 
 /* One line for each reason that there is. */
@@ -72,6 +89,21 @@ static void print_lost(uint64_t until)
 		printf("%s: nothing is freed while an arena is set aside (arena.*.bad).\n", what);
 	else if (until > 0)
 		printf("%s: nothing is freed before %s.\n", what, cli_time(until));
+}
+
+/* Of what history has: until when. */
+static void print_ages(const struct ctl_gc_reply *reply)
+{
+	static const char *const what[AGES] = { "go within a day", "go within a week",
+		"go within a month", "go later", "stay as long as their snapshots" };
+
+	for (size_t i = 0; i < reply->num_ages && i < AGES; i++)
+		if (reply->ages[i].objects > 0)
+			printf("         %10s in %" PRIu64 " objects %s\n",
+				cli_size(reply->ages[i].bytes), reply->ages[i].objects, what[i]);
+	if (reply->ages_until > 0)
+		printf("           the first not before %s, the last about %s\n",
+			cli_time(reply->ages_from), cli_time(reply->ages_until));
 }
 
 /* What is neither an object nor needed for long. */
@@ -95,11 +127,15 @@ static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
 	line("kept", reply->live_objects, reply->live_bytes, "files have them");
 	line("kept", reply->history_objects, reply->history_bytes,
 		"only history and snapshots have them (bazil volume retention)");
+	print_ages(reply);
 	snprintf(why, sizeof(why), "nothing refers to them, the grace time ends from %s on",
 		cli_time(reply->grace_until));
 	line("kept", reply->noted_objects, reply->noted_bytes, why);
-	line("kept", reply->peers_objects, reply->peers_bytes,
-		"peers have not synced since, and may ask for them");
+	snprintf(why, sizeof(why),
+		"peers have not synced since, and may ask for them; they go from %s on at the "
+		"latest",
+		cli_time(reply->peers_until));
+	line("kept", reply->peers_objects, reply->peers_bytes, why);
 	for (size_t i = 0; i < reply->num_holders; i++) {
 		char *name = cli_escape(reply->holders[i].name);
 
@@ -107,7 +143,8 @@ static void print_text(const struct cli *cli, const struct ctl_gc_reply *reply)
 		free(name);
 	}
 	line("kept", reply->tail_objects, reply->tail_bytes,
-		"nothing refers to them, but they were written last");
+		"nothing refers to them, but they were written last; they go when more is written, "
+		"or with bazil gc -now");
 	line("kept", reply->old_objects, reply->old_bytes,
 		"a file of an older version may have them; write it anew to be sure");
 	if (!cli->dry_run && reply->punched > 0)

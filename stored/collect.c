@@ -24,6 +24,7 @@ static void answer(struct collect *c, const struct gc_report *report)
 {
 	char hex[GC_HOLDERS_MAX][65];
 	struct ctl_name names[GC_HOLDERS_MAX];
+	struct ctl_gc_age ages[GC_AGES];
 	struct settings_peer peers[GC_HOLDERS_MAX];
 	struct ctl_gc_reply reply = {
 		.objects = report->all.objects,
@@ -53,12 +54,19 @@ static void answer(struct collect *c, const struct gc_report *report)
 		.moved_bytes = report->moved.bytes,
 		.regained = report->regained,
 		.grace_until = report->grace_until,
+		.peers_until = report->peers_until,
+		.ages_from = report->ages_from,
+		.ages_until = report->ages_until,
+		.ages = ages,
+		.num_ages = c->is_dry ? GC_AGES : 0,
 		.lost_until = report->lost_until,
 		.incomplete = c->is_late,
 		.holders = names,
 		.num_holders = report->num_holders,
 	};
 
+	for (size_t i = 0; i < GC_AGES; i++)
+		ages[i] = (struct ctl_gc_age){ report->ages[i].objects, report->ages[i].bytes };
 	for (size_t i = 0; i < report->num_holders; i++) {
 		for (size_t n = 0; n < 32; n++)
 			snprintf(hex[i] + 2 * n, 3, "%02x", report->holders[i][n]);

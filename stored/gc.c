@@ -51,6 +51,7 @@ static struct gc *gc_new(struct engine *engine, const struct gc_options *options
 	if (!gc)
 		return NULL;
 	gc->options = *options;
+	gc->why = GC_WHY_LIVE;
 	if (gc->options.rows == 0 || gc->options.rows > GC_ROWS_MAX)
 		gc->options.rows = GC_ROWS_MAX;
 	if (gc->options.bucket == 0)

@@ -51,11 +51,13 @@
 #define BAZIL_STORED_GC_H
 
 #include "stored/engine.h"
+#include "stored/gc_table.h"
 
 #define GC_PEERS_DAYS	 90
 #define GC_LOST_DAYS	 90
 #define GC_HOLDERS_MAX	 16
 #define GC_GRACE_SECONDS 3600
+#define GC_AGES		 (GC_WHY_SNAPSHOT - GC_WHY_DAY + 1) /* of enum gc_why, from GC_WHY_DAY on */
 
 struct gc_options {
 	bool is_dry;	  /* looks and writes nothing */
@@ -95,7 +97,14 @@ struct gc_report {
 	/* Nothing is freed before, since changes are missing; ns since 1970, 0: none are,
 	 * UINT64_MAX: as long as there is an arena set aside. */
 	uint64_t lost_until;
-	uint64_t grace_until;  /* ns since 1970: when the first of the noted may go; 0: none */
+	uint64_t grace_until; /* ns since 1970: when the first of the noted may go; 0: none */
+	uint64_t peers_until; /* the same of what is kept for peers, should they never come */
+	/* Of a dry run: what only history has by when retention lets go of it; and when of the
+	 * first and the last, but for snapshots, 0: there is none. If nobody changes the policy.
+	 * The first may stay longer, as what several of the past have goes with the last of them.
+	 */
+	struct gc_count ages[GC_AGES];
+	uint64_t ages_from, ages_until;
 	uint8_t damaged[32];   /* with -EBADMSG */
 	uint64_t done, expect; /* steps, for a progress bar */
 };

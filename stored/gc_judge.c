@@ -12,7 +12,7 @@ static enum fate judge_object(
 {
 	if (damage_is_expected(engine, object->id, object->place)) {
 		bool is_doomed =
-			gc->options.is_dry && gc_table_bits(&gc->table, object->id) & GC_BIT_DOOMED;
+			gc->options.is_dry && gc_table_why(&gc->table, object->id) == GC_WHY_DOOMED;
 
 		return is_doomed ? FATE_DEAD : FATE_LIVES;
 	}

@@ -35,7 +35,7 @@ static int id_compare(const void *x, const void *y)
 /* Marked, if it is a leaf; true: it is to be walked. */
 static bool reach(struct gc *gc, const uint8_t id[32])
 {
-	if (gc_table_mark(&gc->table, id, gc->phase <= GC_LIVE))
+	if (gc_table_mark(&gc->table, id, gc->why))
 		return true;
 	return gc->num_damaged > 0 && bsearch(id, gc->damaged, gc->num_damaged, 32, id_compare);
 }
@@ -60,7 +60,7 @@ static int mark_element(struct gc *gc, const struct element *e)
 	return mark_refs(gc, e->raw + TREE_RECORD_HEAD, e->raw[3]);
 }
 
-static int mark_register(struct gc *gc, const struct reg *reg)
+int gc_mark_register(struct gc *gc, const struct reg *reg)
 {
 	int r = 0;
 
@@ -261,7 +261,6 @@ static int walk(struct engine *engine, struct gc *gc, const uint8_t id[32], stru
 
 static int walk_node(struct engine *engine, struct gc *gc, const struct gc_node *node)
 {
-	bool is_live = gc->phase <= GC_LIVE;
 	struct place place;
 	int r;
 
@@ -275,7 +274,7 @@ static int walk_node(struct engine *engine, struct gc *gc, const struct gc_node 
 		/* The table has taken it for another; it has been walked since it was put. */
 		if (!arenas_is_before(place, gc->begin))
 			return 0;
-		gc_table_walk(&gc->table, node->id, is_live);
+		gc_table_walk(&gc->table, node->id, gc->why);
 	}
 	return walk(engine, gc, node->id, place);
 }
@@ -294,22 +293,23 @@ static int walk_step(struct engine *engine, struct gc *gc)
 
 /* ---- roots */
 
-static int live_row(struct gc *gc, struct engine *engine, const struct db_iter *it)
+static int live_row(struct engine *engine, struct gc *gc, const struct db_iter *it)
 {
 	int r = reg_parse(&engine->old, it->value, it->value_len);
 
-	return r < 0 ? r : mark_register(gc, &engine->old);
+	return r < 0 ? r : gc_mark_register(gc, &engine->old);
 }
 
 /* Some rows of a table of registers; 0: that was all of it. */
-static int rows_step(struct engine *engine, struct gc *gc, enum db_table table)
+static int rows_step(struct engine *engine, struct gc *gc, enum db_table table,
+	int (*row)(struct engine *engine, struct gc *gc, const struct db_iter *it))
 {
 	struct db_iter it;
 	int r, i;
 
 	r = start_iter(engine, gc, &it, table);
 	for (i = 0; r == 1 && i < (int)gc->options.rows && gc->num_stack == 0; i++) {
-		r = live_row(gc, engine, &it);
+		r = row(engine, gc, &it);
 		if (r == 0) {
 			keep_at(gc, &it);
 			r = db_iter_next(&it);
@@ -321,12 +321,13 @@ static int rows_step(struct engine *engine, struct gc *gc, enum db_table table)
 
 static int live_step(struct engine *engine, struct gc *gc)
 {
-	int r = rows_step(engine, gc, DB_RECORDS);
+	int r = rows_step(engine, gc, DB_RECORDS, live_row);
 
 	if (r != 0)
 		return r;
 	gc->phase = GC_HISTORY;
 	gc->at_len = 0;
+	gc_history_begin(gc);
 	return 1;
 }
 
@@ -334,12 +335,13 @@ static int live_step(struct engine *engine, struct gc *gc)
  * ever changes. */
 static int history_step(struct engine *engine, struct gc *gc)
 {
-	int r = rows_step(engine, gc, DB_HIST);
+	int r = rows_step(engine, gc, DB_HIST, gc_history_row);
 
 	if (r != 0)
 		return r;
-	gc->phase = gc->options.is_dry ? GC_VERDICT : GC_NOTES;
 	gc->at_len = 0;
+	if (!gc_history_again(gc))
+		gc->phase = gc->options.is_dry ? GC_VERDICT : GC_NOTES;
 	return 1;
 }
 

@@ -19,7 +19,6 @@
 #include "stored/base.h"
 #include "stored/engine_state.h"
 #include "stored/gc.h"
-#include "stored/gc_table.h"
 
 #define GC_STACK_MAX (1u << 20)
 #define GC_ROWS_MAX  1000 /* rows of a table in one step */
@@ -91,6 +90,8 @@ struct gc {
 	 * in the arena of that, nothing is freed. */
 	struct place begin;
 	struct gc_table table;
+	enum gc_why why; /* what is reached now stays */
+	uint32_t whys;	 /* bits of those that there are in history, in a dry run */
 	/* Where a phase goes on in its table: the last key seen. */
 	uint8_t at[DB_KEY_MAX];
 	size_t at_len;
@@ -136,6 +137,19 @@ int gc_wait(struct engine *engine, struct gc *gc);
 
 /* ---- stored/gc_mark.c */
 int gc_mark_step(struct engine *engine, struct gc *gc);
+
+int gc_mark_register(struct gc *gc, const struct reg *reg);
+
+/* ---- stored/gc_history.c */
+/*
+ * History is gone through once, or in a dry run several times: first for what snapshots keep, then
+ * for what goes last, and so on, so that each object is marked by the last of the past that has it.
+ */
+void gc_history_begin(struct gc *gc);
+/* A row of the table. */
+int gc_history_row(struct engine *engine, struct gc *gc, const struct db_iter *it);
+/* The table was gone through; true: it is once more. */
+bool gc_history_again(struct gc *gc);
 
 /* ---- stored/gc_sweep.c */
 int gc_notes_step(struct engine *engine, struct gc *gc);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SECOND_NS UINT64_C(1000000000)
+#define DAY_NS	  (86400 * SECOND_NS)
 
 static void count(struct gc_count *count, uint64_t bytes)
 {
@@ -50,9 +51,9 @@ int gc_notes_step(struct engine *engine, struct gc *gc)
 		return -ENOMEM;
 	r = db_iter_first(&it, txn(engine), DB_GC, "d", 1, gc->at_len ? gc->at : NULL, gc->at_len);
 	for (; r == 1 && seen < gc->options.rows; seen++) {
-		int bits = it.key_len == 33 ? gc_table_bits(&gc->table, it.key + 1) : -1;
+		int why = it.key_len == 33 ? gc_table_why(&gc->table, it.key + 1) : -1;
 
-		if ((bits < 0 || bits & GC_BIT_MARKED) && it.key_len == 33)
+		if (why != GC_WHY_NONE && it.key_len == 33)
 			memcpy(gone[num++], it.key, 33);
 		memcpy(gc->at, it.key, it.key_len);
 		gc->at_len = it.key_len;
@@ -83,6 +84,15 @@ struct dead {
 	struct place place;
 };
 
+static void count_held(struct gc_report *report, uint64_t first, uint64_t bytes)
+{
+	uint64_t until = first + GC_PEERS_DAYS * DAY_NS;
+
+	count(&report->peers, bytes);
+	if (report->peers_until == 0 || until < report->peers_until)
+		report->peers_until = until;
+}
+
 /* An object that nothing reached; 1: it goes now. */
 static int judge(struct engine *engine, struct gc *gc, const struct dead *dead)
 {
@@ -109,7 +119,7 @@ static int judge(struct engine *engine, struct gc *gc, const struct dead *dead)
 		return db_put(txn(engine), DB_GC, key, sizeof(key), row, sizeof(row));
 	}
 	if (gc_peers_hold(gc, first)) {
-		count(&gc->report.peers, dead->place.len);
+		count_held(&gc->report, first, dead->place.len);
 		return 0;
 	}
 	if (gc->options.is_dry) {
@@ -121,20 +131,26 @@ static int judge(struct engine *engine, struct gc *gc, const struct dead *dead)
 	return 1;
 }
 
+static void count_history(struct gc_report *report, enum gc_why why, uint64_t bytes)
+{
+	count(&report->history, bytes);
+	count(&report->ages[why - GC_WHY_DAY], bytes);
+}
+
 /* Counts an object; true: it is one to be judged. */
 static bool look(struct gc *gc, const uint8_t id[32], const struct object_row *row)
 {
 	struct gc_report *report = &gc->report;
 	/* What came since is not in the table, which may take it for another. */
 	bool is_in = arenas_is_before(row->place, gc->begin);
-	int bits = is_in ? gc_table_bits(&gc->table, id) : -1;
+	int why = is_in ? gc_table_why(&gc->table, id) : -1;
 
 	count(&report->all, row->place.len);
 	gc_count_live(gc, row->place, true);
-	if (bits < 0 || bits & GC_BIT_LIVE)
+	if (why < 0 || why == GC_WHY_LIVE)
 		count(&report->live, row->place.len);
-	else if (bits & GC_BIT_MARKED)
-		count(&report->history, row->place.len);
+	else if (why != GC_WHY_NONE)
+		count_history(report, (enum gc_why)why, row->place.len);
 	else if (row->place.arena >= gc->begin.arena)
 		count(&report->tail, row->place.len);
 	else if (arenas_is_before(row->place, gc->old))
@@ -239,9 +255,9 @@ int gc_verdict_step(struct engine *engine, struct gc *gc)
 /* It takes the table's word that an object is here, but not that it is not. */
 static bool is_gone(struct engine *engine, const struct gc *gc, const uint8_t id[32])
 {
-	int bits = gc_table_bits(&gc->table, id);
+	int why = gc_table_why(&gc->table, id);
 
-	return (bits < 0 || bits & GC_BIT_DOOMED) && !db_has(txn(engine), DB_OBJECTS, id, 32);
+	return (why < 0 || why == GC_WHY_DOOMED) && !db_has(txn(engine), DB_OBJECTS, id, 32);
 }
 
 /* Some rows, and how many of them are to go; 0: that was the end. */

@@ -11,6 +11,9 @@
 #define KEY_AT	16
 #define KEY_LEN 16
 
+#define WHY  7u /* of the four bits of a place: enum gc_why, */
+#define LEAF 8u /* and that it refers to nothing */
+
 /* One allocation; the bits of two places share a byte. */
 struct gc_bucket {
 	uint32_t num;
@@ -114,7 +117,7 @@ static int make_sorted(const struct gc_filling *f, struct gc_bucket **ret)
 		return -ENOMEM;
 	memcpy(b->data, f->ids, f->num * sizeof(*f->ids));
 	for (uint32_t i = 0; i < f->num; i++)
-		bits_set(b, i, f->leafs[i] ? GC_BIT_LEAF : 0);
+		bits_set(b, i, f->leafs[i] ? LEAF : 0);
 	*ret = b;
 	return 0;
 }
@@ -130,7 +133,7 @@ static int place_all(const struct gc_table *table, const uint8_t *hash, uint32_t
 	memcpy(b->data, hash, hash_len);
 	for (uint32_t i = 0; i < f->num; i++) {
 		behind_hash(b)[places[i]] = fingerprint(table, f->ids[i]);
-		bits_set(b, places[i], f->leafs[i] ? GC_BIT_LEAF : 0);
+		bits_set(b, places[i], f->leafs[i] ? LEAF : 0);
 	}
 	*ret = b;
 	return 0;
@@ -281,47 +284,48 @@ static struct gc_bucket *find(const struct gc_table *table, const uint8_t *id, u
 	return b;
 }
 
-static unsigned reached(bool is_live)
+static bool is_marked(struct gc_bucket *b, uint32_t place)
 {
-	return is_live ? GC_BIT_MARKED | GC_BIT_LIVE : GC_BIT_MARKED;
+	return (bits_get(b, place) & WHY) != GC_WHY_NONE;
 }
 
-bool gc_table_mark(struct gc_table *table, const uint8_t id[32], bool is_live)
+static void mark_first(struct gc_bucket *b, uint32_t place, enum gc_why why)
+{
+	if (!is_marked(b, place))
+		bits_set(b, place, why);
+}
+
+bool gc_table_mark(struct gc_table *table, const uint8_t id[32], enum gc_why why)
 {
 	uint32_t place;
 	struct gc_bucket *b = find(table, id, &place);
 
 	if (!b)
 		return false;
-	if (bits_get(b, place) & GC_BIT_LEAF) {
-		bits_set(b, place, reached(is_live));
-		return false;
-	}
-	return !(bits_get(b, place) & GC_BIT_MARKED);
+	if (!(bits_get(b, place) & LEAF))
+		return !is_marked(b, place);
+	mark_first(b, place, why);
+	return false;
 }
 
-void gc_table_walk(struct gc_table *table, const uint8_t id[32], bool is_live)
+void gc_table_walk(struct gc_table *table, const uint8_t id[32], enum gc_why why)
 {
 	uint32_t place;
 	struct gc_bucket *b = find(table, id, &place);
 
 	if (b)
-		bits_set(b, place, reached(is_live));
+		mark_first(b, place, why);
 }
 
 void gc_table_doom(struct gc_table *table, const uint8_t id[32])
 {
-	uint32_t place;
-	struct gc_bucket *b = find(table, id, &place);
-
-	if (b)
-		bits_set(b, place, GC_BIT_DOOMED);
+	gc_table_walk(table, id, GC_WHY_DOOMED);
 }
 
-int gc_table_bits(const struct gc_table *table, const uint8_t id[32])
+int gc_table_why(const struct gc_table *table, const uint8_t id[32])
 {
 	uint32_t place;
 	struct gc_bucket *b = find(table, id, &place);
 
-	return b ? (int)bits_get(b, place) : -1;
+	return b ? (int)(bits_get(b, place) & WHY) : -1;
 }

@@ -1,5 +1,5 @@
 /*
- * The objects of a collection and some bits for each, without their ids. Pure.
+ * The objects of a collection and why each of them stays, without their ids. Pure.
  *
  * Ids come in ascending order and are gathered in buckets, of 4096. Of a full one a minimal perfect
  * hash is made (stored/mph.h), by which each object has a place in it, and the ids are forgotten:
@@ -31,11 +31,18 @@
 
 #define GC_TABLE_BUCKET 4096u /* ids */
 
-enum gc_bits {
-	GC_BIT_MARKED = 1, /* reached in any way */
-	GC_BIT_LIVE = 2,   /* reached from what is there now, not from history alone */
-	GC_BIT_LEAF = 4,   /* refers to nothing */
-	GC_BIT_DOOMED = 8, /* was freed, or a dry run would free it */
+/* Why an object stays, or goes; what history alone has, by when it may go: only a dry run tells
+ * these. They are marked in this order from the end, so that the first to come is the last to go.
+ */
+enum gc_why {
+	GC_WHY_NONE,   /* not reached */
+	GC_WHY_DOOMED, /* was freed, or a dry run would free it */
+	GC_WHY_DAY,    /* history has it for one more day at most */
+	GC_WHY_WEEK,
+	GC_WHY_MONTH,
+	GC_WHY_LATER,
+	GC_WHY_SNAPSHOT, /* as long as there is a snapshot */
+	GC_WHY_LIVE,	 /* it is reached from what is there now */
 };
 
 struct gc_bucket;
@@ -58,12 +65,13 @@ int gc_table_end(struct gc_table *table);
 
 /* Somebody refers to an id. A leaf is marked. True: it may be a node (not a leaf) that is not
  * marked yet, so the caller finds out whether it is one of the table, and calls gc_table_walk. */
-bool gc_table_mark(struct gc_table *table, const uint8_t id[32], bool is_live);
+bool gc_table_mark(struct gc_table *table, const uint8_t id[32], enum gc_why why);
 /* Marks a node of the table; what it refers to is looked at next. */
-void gc_table_walk(struct gc_table *table, const uint8_t id[32], bool is_live);
-/* Sets GC_BIT_DOOMED of an object of the table. */
+void gc_table_walk(struct gc_table *table, const uint8_t id[32], enum gc_why why);
+/* Marks an object of the table that was not reached GC_WHY_DOOMED. */
 void gc_table_doom(struct gc_table *table, const uint8_t id[32]);
-/* The bits of an object of the table. Of any other id -1, or (1 of 256) those of some object. */
-int gc_table_bits(const struct gc_table *table, const uint8_t id[32]);
+/* The enum gc_why of an object of the table. Of any other id -1, or (1 of 256) that of some object.
+ */
+int gc_table_why(const struct gc_table *table, const uint8_t id[32]);
 
 #endif

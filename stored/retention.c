@@ -98,7 +98,7 @@ static bool raise_to(uint64_t *cut, uint64_t t)
 	return true;
 }
 
-bool retention_cut(struct retention_kept *kept, const struct retention_policy *policy, uint64_t now)
+static uint32_t num_of(const struct retention_policy *policy, enum retention_kind kind)
 {
 	const uint32_t nums[RETENTION_KINDS] = {
 		[RETENTION_HOUR] = policy->hourly,
@@ -106,13 +106,19 @@ bool retention_cut(struct retention_kept *kept, const struct retention_policy *p
 		[RETENTION_WEEK] = policy->weekly,
 		[RETENTION_MONTH] = policy->monthly,
 	};
+
+	return nums[kind];
+}
+
+bool retention_cut(struct retention_kept *kept, const struct retention_policy *policy, uint64_t now)
+{
 	bool moved = false;
 	int kind;
 
 	if (now / SECOND > policy->keep_all)
 		moved = raise_to(&kept->all, now - policy->keep_all * SECOND);
 	for (kind = 0; kind < RETENTION_KINDS; kind++)
-		moved |= raise_to(&kept->from[kind], begin_of(kind, nums[kind], now));
+		moved |= raise_to(&kept->from[kind], begin_of(kind, num_of(policy, kind), now));
 	return moved;
 }
 
@@ -152,6 +158,53 @@ bool retention_keeps(const struct retention_kept *kept, uint64_t since, uint64_t
 	}
 	pin = pin_at(kept, since);
 	return pin < kept->num_pins && kept->pins[pin] < until;
+}
+
+/* The num-th beginning after this one. */
+static uint64_t begin_later(enum retention_kind kind, uint64_t t, uint32_t num)
+{
+	if (num == 0)
+		return t;
+	/* The first week is a short one. */
+	t = retention_after(kind, t);
+	num--;
+	switch (kind) {
+	case RETENTION_HOUR:
+		return t + num * HOUR;
+	case RETENTION_DAY:
+		return t + num * DAY;
+	case RETENTION_WEEK:
+		return t + num * 7 * DAY;
+	case RETENTION_MONTH:
+		return month_day(month_of(t / DAY) + num) * DAY;
+	case RETENTION_KINDS:
+		break;
+	}
+	return UINT64_MAX;
+}
+
+uint64_t retention_until(const struct retention_kept *kept, const struct retention_policy *policy,
+	uint64_t since, uint64_t until)
+{
+	size_t pin = pin_at(kept, since);
+	uint64_t ends = 0, begin;
+	int kind;
+
+	if (since >= until)
+		return 0;
+	if (pin < kept->num_pins && kept->pins[pin] < until)
+		return UINT64_MAX;
+	if (until > kept->all)
+		ends = until + policy->keep_all * SECOND;
+	for (kind = 0; kind < RETENTION_KINDS; kind++) {
+		/* The last that is in it goes when there are as many newer ones as are kept. */
+		begin = retention_floor(kind, until - 1);
+		if (begin < since || begin < kept->from[kind])
+			continue;
+		begin = begin_later(kind, begin, num_of(policy, kind));
+		ends = begin > ends ? begin : ends;
+	}
+	return ends;
 }
 
 uint64_t retention_newest(const struct retention_kept *kept, uint64_t t)

@@ -51,6 +51,10 @@ bool retention_cut(
 	struct retention_kept *kept, const struct retention_policy *policy, uint64_t now);
 /* A kept instant is in [since, until). */
 bool retention_keeps(const struct retention_kept *kept, uint64_t since, uint64_t until);
+/* When the first instant comes from which on nothing in [since, until) is kept, with this policy:
+ * UINT64_MAX: never, a pin is in it. The past when that may be done already. */
+uint64_t retention_until(const struct retention_kept *kept, const struct retention_policy *policy,
+	uint64_t since, uint64_t until);
 /* The newest kept instant not after t; 0: none. */
 uint64_t retention_newest(const struct retention_kept *kept, uint64_t t);
 

@@ -73,6 +73,18 @@ def forget_history(node):
     return True
 
 
+def test_dates(node, megabytes):
+    """What was deleted a moment ago stays for seven days, what a snapshot has as long as that."""
+    dry = gc(node, "-dry-run")
+    ages = dry["history_ages"]
+    check(dry["history"]["bytes"] > megabytes * 900000, f"history has what was deleted: {dry}")
+    check(sum(age["bytes"] for age in ages.values()) == dry["history"]["bytes"], f"all of it is told: {dry}")
+    check(ages["snapshots"]["bytes"] == 0 and dry["history_from"] / 1e9 > time.time() + 6.9 * 86400, f"for seven days: {dry}")
+    check(dry["history_from"] <= dry["history_until"], f"the last goes before the first: {dry}")
+    text = node.bazil("gc", "-dry-run")
+    check("objects go within a" in text and "the first not before 20" in text, f"a dry run tells dates: {text}")
+
+
 def test_room(node, megabytes):
     node.sh("mkdir mnt/keep && cp -r /usr/include mnt/keep/ && sync -f mnt")
     # All that mountd holds is stored.
@@ -83,7 +95,9 @@ def test_room(node, megabytes):
     check(full > base + megabytes * 0.9, f"{megabytes} MB written take {full - base} MB")
     dry = gc(node, "-dry-run")
     check(dry["freed"]["objects"] == 0 and dry["live"]["bytes"] > megabytes * 900000, f"dry run: {dry}")
+    node.bazil("volume", "retention", "v", "-keep-all=7d")
     node.sh("rm -r mnt/one && sync -f mnt")
+    test_dates(node, megabytes)
     is_past_gone = forget_history(node)
     dry = gc(node, "-dry-run", "-now")
     check(dry["freed"]["objects"] == 0 and disk(node) >= full, f"a dry run frees nothing: {dry}")

@@ -510,6 +510,65 @@ static void gc__history_keeps_what_it_refers_to(void **state)
 	free_model();
 }
 
+static uint64_t sum_of_ages(const struct gc_report *report)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < GC_AGES; i++)
+		sum += report->ages[i].objects;
+	return sum;
+}
+
+/* Ten files are in a snapshot, ten more were there a moment ago, and three are. */
+static void gc__a_dry_run_tells_until_when(void **state)
+{
+	const struct gc_options options = { .is_dry = true, .is_final = true, .rows = 7 };
+	const struct retention_policy policy = { .keep_all = 3 * 86400 };
+	const uint64_t days = UINT64_C(3) * 86400 * 1000000000;
+	const uint8_t tag[16] = { 1 };
+	const struct gc_report *report;
+	uint64_t start, end, live;
+	int r;
+
+	setup_model();
+	assert_int_equal(prune_policy_set(m->rig.engine, m->rig.vol, &policy), 0);
+	for (int i = 0; i < 23; i++) {
+		file_new();
+		write_pending();
+		if (i == 9)
+			assert_int_equal(snapshot_create(m->rig.engine, m->rig.vol, tag,
+						 (const uint8_t *)"n", 1, &start),
+				0);
+	}
+	start = store_io_file.now(NULL);
+	for (size_t i = 0; i < 20; i++) {
+		rig_unlink(&m->rig, m->files[i].lid, m->files[i].oid, true);
+		m->files[i].is_there = false;
+	}
+	end = store_io_file.now(NULL);
+	assert_int_equal(gc_begin(m->rig.engine, &options), 0);
+	while ((r = gc_step(m->rig.engine)) > 0)
+		;
+	assert_int_equal(r, 0);
+	report = gc_report(m->rig.engine);
+	live = check();
+	assert_int_equal(report->live.objects, live);
+	for (int i = 0; i < 10; i++)
+		m->files[i].is_there = true;
+	assert_int_equal(report->ages[GC_WHY_SNAPSHOT - GC_WHY_DAY].objects, check() - live);
+	for (int i = 10; i < 20; i++)
+		m->files[i].is_there = true;
+	assert_int_equal(report->history.objects, check() - live);
+	assert_int_equal(sum_of_ages(report), report->history.objects);
+	assert_int_equal(report->ages[GC_WHY_WEEK - GC_WHY_DAY].objects +
+				 report->ages[GC_WHY_SNAPSHOT - GC_WHY_DAY].objects,
+		report->history.objects);
+	assert_in_range(report->ages_from, start + days, end + days + 1000);
+	assert_in_range(report->ages_until, report->ages_from, end + days + 1000);
+	gc_end(m->rig.engine);
+	free_model();
+}
+
 static void gc__what_is_not_referred_to_goes(void **state)
 {
 	struct engine_stat stat;
@@ -1233,6 +1292,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gc__what_is_not_referred_to_goes),
 		cmocka_unit_test(gc__what_is_far_does_not_hide_what_is_here),
+		cmocka_unit_test(gc__a_dry_run_tells_until_when),
 		cmocka_unit_test(gc__history_keeps_what_it_refers_to),
 		cmocka_unit_test(gc__room_comes_back),
 		cmocka_unit_test(gc__splinters_come_back),

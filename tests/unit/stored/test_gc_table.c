@@ -20,7 +20,7 @@
 struct object {
 	uint8_t id[32];
 	bool is_leaf;
-	unsigned bits;
+	enum gc_why why;
 };
 
 static struct object objects[OBJECTS];
@@ -86,7 +86,7 @@ static void make_objects(size_t num, size_t same, size_t len)
 		random_id(objects[i].id);
 		memset(objects[i].id + same, 0xa5, len);
 		objects[i].is_leaf = any() % 3 > 0;
-		objects[i].bits = objects[i].is_leaf ? GC_BIT_LEAF : 0;
+		objects[i].why = GC_WHY_NONE;
 	}
 	qsort(objects, num, sizeof(*objects), compare);
 }
@@ -100,32 +100,38 @@ static int fill(size_t num, uint32_t bucket)
 	return r < 0 ? r : gc_table_end(&table);
 }
 
+/* The first mark is the one that counts. */
+static void marked(struct object *o, enum gc_why why)
+{
+	if (o->why == GC_WHY_NONE)
+		o->why = why;
+}
+
 /* Somebody does something with an object. */
 static void use(struct object *o)
 {
-	bool is_live = any() % 2;
-	unsigned reached = is_live ? GC_BIT_MARKED | GC_BIT_LIVE : GC_BIT_MARKED;
-	bool is_walked = o->is_leaf || o->bits & GC_BIT_MARKED;
+	enum gc_why why = GC_WHY_DAY + any() % (GC_WHY_LIVE - GC_WHY_DAY + 1);
+	bool is_walked = o->is_leaf || o->why != GC_WHY_NONE;
 
 	if (any() % 5 == 0) {
 		gc_table_doom(&table, o->id);
-		o->bits |= GC_BIT_DOOMED;
+		marked(o, GC_WHY_DOOMED);
 		return;
 	}
-	assert_int_equal(gc_table_mark(&table, o->id, is_live), !is_walked);
+	assert_int_equal(gc_table_mark(&table, o->id, why), !is_walked);
 	if (o->is_leaf)
-		o->bits |= reached;
+		marked(o, why);
 	/* Until it was walked, nothing has happened. */
 	if (o->is_leaf || any() % 2 == 0)
 		return;
-	gc_table_walk(&table, o->id, is_live);
-	o->bits |= reached;
+	gc_table_walk(&table, o->id, why);
+	marked(o, why);
 }
 
 static void check(size_t num)
 {
 	for (size_t i = 0; i < num; i++)
-		assert_int_equal(gc_table_bits(&table, objects[i].id), objects[i].bits);
+		assert_int_equal(gc_table_why(&table, objects[i].id), objects[i].why);
 }
 
 static void use_and_check(size_t num)
@@ -149,9 +155,9 @@ static void gc_table__is_as_exact_as_a_list(void **state)
 		assert_int_equal(fill(nums[i], GC_TABLE_BUCKET), 0);
 		use_and_check(nums[i]);
 		memset(id, 0, sizeof(id));
-		gc_table_mark(&table, id, true);
+		gc_table_mark(&table, id, GC_WHY_LIVE);
 		memset(id, 255, sizeof(id));
-		gc_table_mark(&table, id, true);
+		gc_table_mark(&table, id, GC_WHY_LIVE);
 		gc_table_release(&table);
 	}
 }
@@ -176,15 +182,15 @@ static void gc_table__strangers_do_no_harm(void **state)
 	assert_int_equal(fill(OBJECTS, GC_TABLE_BUCKET), 0);
 	for (size_t i = 0; i < OBJECTS; i++) {
 		random_id(id);
-		taken += gc_table_bits(&table, id) >= 0;
-		gc_table_mark(&table, id, true);
+		taken += gc_table_why(&table, id) >= 0;
+		gc_table_mark(&table, id, GC_WHY_LIVE);
 	}
 	for (size_t i = 0; i < OBJECTS; i++) {
-		int bits = gc_table_bits(&table, objects[i].id);
+		int why = gc_table_why(&table, objects[i].id);
 
 		if (!objects[i].is_leaf)
-			assert_int_equal(bits, 0);
-		marked += bits > (int)objects[i].bits;
+			assert_int_equal(why, GC_WHY_NONE);
+		marked += why != GC_WHY_NONE;
 	}
 	assert_in_range(taken, OBJECTS / 400, OBJECTS / 180);
 	assert_in_range(marked, 1, taken);
@@ -204,8 +210,8 @@ static void gc_table__strangers_change(void **state)
 		for (size_t i = 0; i < OBJECTS; i++) {
 			if (round == 0)
 				random_id(ids[i]);
-			both += gc_table_bits(&table, ids[i]) >= 0 && was_taken[i];
-			was_taken[i] = gc_table_bits(&table, ids[i]) >= 0;
+			both += gc_table_why(&table, ids[i]) >= 0 && was_taken[i];
+			was_taken[i] = gc_table_why(&table, ids[i]) >= 0;
 		}
 		gc_table_release(&table);
 	}

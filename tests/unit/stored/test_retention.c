@@ -108,6 +108,43 @@ static void retention__a_range_stays_exactly_when_a_kept_instant_is_in_it(void *
 	retention_release(&kept);
 }
 
+static void retention__says_when_a_range_goes(void **state)
+{
+	uint64_t seed = rig_seed(), span = 400 * DAY, later = 0, never = 0;
+
+	for (int i = 0; i < 20000; i++) {
+		struct retention_policy policy = { rig_random(&seed) % (20 * 86400),
+			(uint32_t)(rig_random(&seed) % 50), (uint32_t)(rig_random(&seed) % 10),
+			(uint32_t)(rig_random(&seed) % 5), (uint32_t)(rig_random(&seed) % 3) };
+		struct retention_kept kept = { 0 }, cut;
+		uint64_t until = rig_random(&seed) % span, ends;
+		uint64_t since = until - rig_random(&seed) % (until / 8 + 1);
+
+		assert_int_equal(retention_pin(&kept, rig_random(&seed) % span), 0);
+		/* What is gone already does not come back. */
+		if (i % 3 > 0)
+			retention_cut(&kept, &policy, i % 3 == 1 ? until : span);
+		ends = retention_until(&kept, &policy, since, until);
+		if (ends == UINT64_MAX) {
+			never++;
+			assert_in_range(kept.pins[0], since, until - 1);
+			retention_release(&kept);
+			continue;
+		}
+		cut = kept;
+		retention_cut(&cut, &policy, ends > span ? ends : span);
+		assert_false(retention_keeps(&cut, since, until));
+		if (ends > span) {
+			later++;
+			cut = kept;
+			retention_cut(&cut, &policy, ends - 1);
+			assert_true(retention_keeps(&cut, since, until));
+		}
+		retention_release(&kept);
+	}
+	assert_true(later > 100 && never > 100);
+}
+
 static void retention__cuts_only_move_forward(void **state)
 {
 	struct retention_policy little = { 3600, 2, 2, 2, 2 }, much = { 864000, 900, 90, 90, 90 };
@@ -147,6 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(retention__beginnings_are_those_of_the_calendar),
 		cmocka_unit_test(retention__a_range_stays_exactly_when_a_kept_instant_is_in_it),
+		cmocka_unit_test(retention__says_when_a_range_goes),
 		cmocka_unit_test(retention__cuts_only_move_forward),
 		cmocka_unit_test(retention__pins_go_one_by_one),
 	};
