@@ -105,6 +105,7 @@ int change_prune(
 	r = prune_times(engine, vol, time, seq, ret_dropped);
 	if (r < 0 || !*ret_dropped)
 		return r;
+	engine->num_losses++;
 	p = change_entry(engine, CHANGE_PRUNE, 12, &r);
 	if (p) {
 		le64_put(p, time);
@@ -237,7 +238,9 @@ int change_row(
 	r = db_delete(txn(engine), DB_SETTINGS, key, key_len);
 	if (r == -ENOENT)
 		r = 0;
-	if (r == 0 && key[0] == 'v')
+	if (r == 0 && key[0] == 'v') {
+		engine->num_losses++;
 		r = volume_drop(engine, be32_get(key + 1));
+	}
 	return r;
 }

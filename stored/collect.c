@@ -104,7 +104,22 @@ static double next_one(struct collect *c, const struct gc_report *report)
 {
 	double now = ev_time(), until = report ? (double)report->grace_until / 1e9 : 0;
 
+	if (c->is_again)
+		return COLLECT_SOON;
 	return until > now && until - now < COLLECT_EVERY ? until - now + 1 : COLLECT_EVERY;
+}
+
+static void count(struct collect *c, const struct gc_report *report)
+{
+	c->counters.runs++;
+	if (c->is_dry)
+		return;
+	c->counters.freed_objects += report->freed.objects;
+	c->counters.freed_bytes += report->freed.bytes;
+	c->counters.punched += report->punched + report->regained;
+	c->has_run = true;
+	c->losses = c->losses_now;
+	c->is_again = report->awaiting > 0 && !c->is_again;
 }
 
 static void ended(struct collect *c, int err)
@@ -116,14 +131,10 @@ static void ended(struct collect *c, int err)
 	ev_timer_stop(stored->loop, &c->late);
 	c->state = COLLECT_IDLE;
 	if (err < 0) {
+		c->is_again = false;
 		fail(c, err, report);
 	} else if (report) {
-		c->counters.runs++;
-		if (!c->is_dry) {
-			c->counters.freed_objects += report->freed.objects;
-			c->counters.freed_bytes += report->freed.bytes;
-			c->counters.punched += report->punched + report->regained;
-		}
+		count(c, report);
 		if (c->call)
 			answer(c, report);
 		else if (report->freed.objects > 0 || report->compacted > 0 || report->removed > 0)
@@ -148,6 +159,7 @@ static void run(struct collect *c, enum collect_state state)
 		.grace_s = c->is_now ? 0 : GC_GRACE_SECONDS,
 	};
 	struct store_server *mount;
+	struct gc_known known;
 	int r;
 
 	/* Of two collections the second must look at what the first has noted. */
@@ -156,7 +168,8 @@ static void run(struct collect *c, enum collect_state state)
 	for (mount = c->stored->mounts; mount; mount = mount->next)
 		intake_run(mount);
 	c->state = state;
-	c->batches = c->stored->counters.batches;
+	if (gc_known(c->stored->engine, &known) == 0)
+		c->losses_now = known.losses;
 	r = gc_begin(c->stored->engine, &options);
 	if (r == -EIO)
 		stored_die(r, "collecting garbage");
@@ -259,6 +272,15 @@ static void begin(struct collect *c, struct ipc_call *call, bool is_dry, bool is
 		flush(c);
 }
 
+/* What was left when the last server ended is not known. */
+static bool is_wanted(const struct collect *c, const struct gc_known *known)
+{
+	bool has_changed = c->has_run ? known->losses != c->losses
+				      : ev_time() - (double)known->last / 1e9 >= COLLECT_EVERY;
+
+	return c->is_again || has_changed || known->last == 0 || known->noted > 0;
+}
+
 static void on_due(struct ev_loop *loop, struct ev_timer *timer, int events)
 {
 	struct collect *c = timer->data;
@@ -270,9 +292,8 @@ static void on_due(struct ev_loop *loop, struct ev_timer *timer, int events)
 		return;
 	timer->repeat = COLLECT_EVERY;
 	ev_timer_again(loop, timer);
-	if (known.last > 0 && known.noted <= 1 && c->batches == c->stored->counters.batches)
-		return;
-	begin(c, NULL, false, false);
+	if (is_wanted(c, &known))
+		begin(c, NULL, false, false);
 }
 
 void on_ctl_gc(struct ctl_server *self, struct ipc_call *call, const struct ctl_gc *req)

@@ -7,8 +7,11 @@
  * this collection note instead of freeing. `bazil gc --now` makes two collections with that
  * question in between, and no grace time.
  *
- * By itself: COLLECT_FIRST after the start, when something has changed, every COLLECT_EVERY; sooner
- * when the grace time of what was noted is over. While somebody is served the slices are small.
+ * By itself: every COLLECT_EVERY when something that may refer to objects has changed or gone,
+ * whoever did it: a writer, a sync, retention; the first time COLLECT_FIRST after the start, unless
+ * the last was a shorter while ago. Sooner when the grace time of what was noted is over; and
+ * COLLECT_SOON after one that wrote a base, if much of the log goes with one more (stored/base.h),
+ * but not twice in a row. While somebody is served the slices are small.
  */
 #ifndef BAZIL_STORED_COLLECT_H
 #define BAZIL_STORED_COLLECT_H
@@ -18,6 +21,7 @@
 
 #define COLLECT_FIRST 600. /* seconds */
 #define COLLECT_EVERY (6 * 3600.)
+#define COLLECT_SOON  60.
 #define COLLECT_ROLL  (16u << 20) /* a smaller arena is not ended for its garbage */
 
 enum collect_state {
@@ -33,7 +37,10 @@ struct collect {
 	struct ev_timer slice, late, due;
 	struct ipc_call *call; /* NULL: by itself */
 	bool is_dry, is_now, is_late;
-	uint64_t batches; /* taken when the last one began */
+	bool has_run;	 /* since the start, to its end */
+	bool is_again;	 /* for one more base; the next, or the one that runs */
+	uint64_t losses; /* of struct gc_known when that one, and this one, began */
+	uint64_t losses_now;
 	struct {
 		uint64_t runs, freed_objects, freed_bytes, punched;
 	} counters;

@@ -100,7 +100,8 @@ struct engine {
 	uint64_t num_noted;	/* notes of damaged objects made since the opening */
 	uint64_t applied;	/* checkpoints that LMDB has, since the opening */
 	uint64_t noted_applied; /* of them, those that LMDB has */
-	uint64_t num_gone;	/* times that an index of before would miss some of the log */
+	uint64_t num_losses; /* times that something which may refer to objects changed or went */
+	uint64_t num_gone;   /* times that an index of before would miss some of the log */
 	struct census_range ranges[ENGINE_RANGES_MAX]; /* known to be damaged */
 	size_t num_ranges;
 	uint64_t told_at, num_replayed; /* ns, the last progress of opening; frames */

@@ -159,15 +159,38 @@ static int finish(struct engine *engine, struct gc *gc)
 	return r;
 }
 
+/* Rows that are not about garbage: of peers, and of the last collection. */
+static int count_others(struct engine *engine, uint64_t *ret)
+{
+	static const char *const kinds[] = { "p", "k", "s" };
+	struct db_iter it;
+	int r = 0;
+
+	*ret = 0;
+	for (size_t i = 0; r >= 0 && i < sizeof(kinds) / sizeof(*kinds); i++) {
+		r = db_iter_first(&it, txn(engine), DB_GC, kinds[i], 1, NULL, 0);
+		for (; r == 1; r = db_iter_next(&it))
+			++*ret;
+		db_iter_close(&it);
+	}
+	return r;
+}
+
 int gc_known(struct engine *engine, struct gc_known *ret)
 {
-	uint64_t values[3];
+	uint64_t values[3], others;
 	int r = known_row(engine, values);
 
-	*ret = (struct gc_known){ values[0], values[1], values[2], 0 };
-	/* The few rows of other kinds do not matter to who asks. */
-	ret->noted = db_rows(txn(engine), DB_GC);
-	return r;
+	if (r == 0)
+		r = count_others(engine, &others);
+	if (r < 0)
+		return r;
+	*ret = (struct gc_known){ .last = values[0],
+		.freed_objects = values[1],
+		.freed_bytes = values[2],
+		.noted = db_rows(txn(engine), DB_GC) - others,
+		.losses = engine->num_losses };
+	return 0;
 }
 
 /* A pull that runs has records staged whose objects may be here already: it ends first. */

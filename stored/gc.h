@@ -91,7 +91,8 @@ struct gc_report {
 	uint32_t removed;	 /* arenas in which nothing was left, besides those */
 	uint64_t changes;	 /* bytes of the log, in sealed arenas: frames of changes, */
 	uint64_t bases;		 /* and of bases (stored/base.h) */
-	uint64_t written;	 /* bytes of the base that was written */
+	uint64_t written;	 /* bytes of the base that was written, */
+	uint64_t awaiting;    /* and of changes that go with one more, when it would be written */
 	uint32_t num_holders; /* peers for which something is kept, at most GC_HOLDERS_MAX told */
 	uint8_t holders[GC_HOLDERS_MAX][32];
 	/* Nothing is freed before, since changes are missing; ns since 1970, 0: none are,
@@ -121,7 +122,10 @@ void gc_end(struct engine *engine);
 struct gc_known {
 	uint64_t last;
 	uint64_t freed_objects, freed_bytes; /* ever, by this index */
-	uint64_t noted;			     /* objects */
+	uint64_t noted;			     /* objects, and steps of freeing that are left */
+	/* Higher than it was: something that may refer to objects has changed or gone since. Of
+	 * this opening. */
+	uint64_t losses;
 };
 int gc_known(struct engine *engine, struct gc_known *ret);
 

@@ -104,10 +104,13 @@ static void count_frame(struct gc *gc, struct gc_base *b, const struct sealed_en
 	if (gc_far_has(gc, payload))
 		return;
 	arena->loose += size;
-	if (arenas_is_before(payload, cut_of(gc)))
+	if (arenas_is_before(payload, cut_of(gc))) {
 		b->old += size;
-	else
-		b->fresh += size;
+		return;
+	}
+	b->fresh += size;
+	if (gc->num_bases == 0 || !arenas_is_before(payload, gc->bases[0].at))
+		b->last += size;
 }
 
 /* Some of one arena. */
@@ -153,12 +156,13 @@ static uint64_t expect(struct engine *engine, const struct gc *gc)
 					  : rows * ROW_BYTES;
 }
 
-static bool is_wanted(struct engine *engine, const struct gc *gc)
+/* A base that makes so many bytes of changes dead. */
+static bool is_wanted(struct engine *engine, const struct gc *gc, uint64_t changes)
 {
-	uint64_t size = expect(engine, gc), fresh = gc->base->fresh;
+	uint64_t size = expect(engine, gc);
 
-	return fresh >= engine->options.base_size &&
-	       fresh / engine->options.base_percent >= size / 100 && gc_has_room(engine, size);
+	return changes >= engine->options.base_size &&
+	       changes / engine->options.base_percent >= size / 100 && gc_has_room(engine, size);
 }
 
 /* Reading all of them back is not done again for the same ones. */
@@ -236,7 +240,11 @@ static int write_step(struct engine *engine, struct gc *gc)
 	b->checking = 0;
 	b->stage = BASE_CHECK;
 	r = load_list(engine, gc);
-	return r < 0 ? r : 1;
+	if (r < 0)
+		return r;
+	if (is_wanted(engine, gc, b->last))
+		gc->report.awaiting = b->last;
+	return 1;
 }
 
 static int stage_step(struct engine *engine, struct gc *gc)
@@ -250,7 +258,7 @@ static int stage_step(struct engine *engine, struct gc *gc)
 	case BASE_BEGIN:
 		if (gc->options.is_dry)
 			return 0;
-		b->stage = is_wanted(engine, gc) ? BASE_REVIEW : BASE_CHECK;
+		b->stage = is_wanted(engine, gc, b->fresh) ? BASE_REVIEW : BASE_CHECK;
 		return 1;
 	case BASE_REVIEW:
 		r = check_step(engine, gc);

@@ -22,7 +22,8 @@ struct gc_base {
 	size_t arena; /* of gc->arenas, being counted */
 	struct gc_walk walk;
 	uint64_t old;	/* bytes of those that may go already, */
-	uint64_t fresh; /* and of those that could with one more base */
+	uint64_t fresh; /* and of those that could with one more base, */
+	uint64_t last;	/* and of them those that will not, but with the one after that */
 	/* Being written. */
 	struct db_txn *snapshot;
 	unsigned table; /* below BASE_TABLES + BASE_TWICE */

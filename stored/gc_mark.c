@@ -138,6 +138,7 @@ void gc_note_register(struct engine *engine, const struct reg *reg)
 {
 	struct gc *gc = engine->gc;
 
+	engine->num_losses++;
 	if (gc)
 		hook(gc, gc_far_note(gc, reg));
 	for (size_t i = 0; gc && i < reg->num; i++)

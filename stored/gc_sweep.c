@@ -167,6 +167,19 @@ int gc_note_tags(struct engine *engine)
 	return db_put(txn(engine), DB_GC, "t", 1, NULL, 0);
 }
 
+static int drop_notes(struct engine *engine, const struct dead *dead, size_t num)
+{
+	uint8_t key[33];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < num; i++) {
+		note_key(key, dead[i].id);
+		r = db_delete(txn(engine), DB_GC, key, sizeof(key));
+		r = r == -ENOENT ? 0 : r;
+	}
+	return r;
+}
+
 static int free_all(struct engine *engine, struct gc *gc, const struct dead *dead, size_t num)
 {
 	struct frame_freed *freed = calloc(num, sizeof(*freed));
@@ -189,6 +202,8 @@ static int free_all(struct engine *engine, struct gc *gc, const struct dead *dea
 	}
 	r = object_free(engine, freed, (uint32_t)num);
 	free(freed);
+	if (r == 0 && !gc->options.is_single)
+		r = drop_notes(engine, dead, num);
 	engine->ops += num;
 	return r;
 }

@@ -510,6 +510,43 @@ static void gc__history_keeps_what_it_refers_to(void **state)
 	free_model();
 }
 
+static uint64_t losses(void)
+{
+	struct gc_known known;
+
+	assert_int_equal(gc_known(m->rig.engine, &known), 0);
+	return known.losses;
+}
+
+/* What retention drops, and a volume that goes, are as good a reason to collect as what is written;
+ * collecting is none. */
+static void gc__it_is_known_when_there_may_be_garbage(void **state)
+{
+	uint64_t before;
+
+	setup_model();
+	for (int i = 0; i < 10; i++)
+		file_new();
+	before = losses();
+	write_pending();
+	for (int i = 0; i < 100; i++)
+		file_unlink();
+	assert_true(losses() > before);
+	before = losses();
+	collect(&now_options);
+	collect(&now_options);
+	assert_int_equal(losses(), before);
+	forget();
+	assert_true(losses() > before);
+	before = losses();
+	prune_want(m->rig.vol);
+	forget();
+	assert_int_equal(losses(), before);
+	assert_int_equal(settings_volume_remove(m->rig.engine, m->rig.vol->name), 0);
+	assert_true(losses() > before);
+	free_model();
+}
+
 static uint64_t sum_of_ages(const struct gc_report *report)
 {
 	uint64_t sum = 0;
@@ -1245,6 +1282,7 @@ static void gc__peers_keep_what_they_may_ask_for(void **state)
 	struct gc_options options = now_options;
 	struct tree_knowledge none = { 0 };
 	struct engine_stat stat;
+	struct gc_known was;
 	int len, r;
 
 	setup_model();
@@ -1265,6 +1303,8 @@ static void gc__peers_keep_what_they_may_ask_for(void **state)
 		;
 	assert_int_equal(r, 0);
 	assert_int_equal(gc_report(m->rig.engine)->peers.objects, 1);
+	assert_int_equal(gc_known(m->rig.engine, &was), 0);
+	assert_int_equal(was.noted, 1);
 	assert_int_equal(gc_report(m->rig.engine)->num_holders, 1);
 	assert_memory_equal(gc_report(m->rig.engine)->holders[0], peer, 32);
 	gc_end(m->rig.engine);
@@ -1275,6 +1315,9 @@ static void gc__peers_keep_what_they_may_ask_for(void **state)
 	collect(&options);
 	assert_int_equal(engine_stat(m->rig.engine, &stat), 0);
 	assert_int_equal(stat.objects, 0);
+	/* Nothing of it is left to do; what is known of the peer is no garbage. */
+	assert_int_equal(gc_known(m->rig.engine, &was), 0);
+	assert_int_equal(was.noted, 0);
 	/* Or may not come any more. */
 	assert_int_equal(
 		gc_peer_served(m->rig.engine, m->rig.vol, peer, known, (size_t)len, false), 0);
@@ -1292,6 +1335,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gc__what_is_not_referred_to_goes),
 		cmocka_unit_test(gc__what_is_far_does_not_hide_what_is_here),
+		cmocka_unit_test(gc__it_is_known_when_there_may_be_garbage),
 		cmocka_unit_test(gc__a_dry_run_tells_until_when),
 		cmocka_unit_test(gc__history_keeps_what_it_refers_to),
 		cmocka_unit_test(gc__room_comes_back),
