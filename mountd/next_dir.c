@@ -80,6 +80,13 @@ static bool is_valid(const struct next_dir *next)
 	       next->view == next->m->view;
 }
 
+/* An empty directory has a page of nothing, which is nowhere. */
+static void copy(void *to, const void *from, size_t len)
+{
+	if (len > 0)
+		memcpy(to, from, len);
+}
+
 static void on_page(void *arg, int err, const struct store_dir_reply *reply)
 {
 	struct next_dir *next = arg;
@@ -87,8 +94,8 @@ static void on_page(void *arg, int err, const struct store_dir_reply *reply)
 	next->is_asked = false;
 	if (err < 0 || !is_valid(next))
 		return;
-	memcpy(next->records, reply->records.data, reply->records.len);
-	memcpy(next->nodes, reply->nodes, reply->num_nodes * sizeof(*reply->nodes));
+	copy(next->records, reply->records.data, reply->records.len);
+	copy(next->nodes, reply->nodes, reply->num_nodes * sizeof(*reply->nodes));
 	next->len = reply->records.len;
 	next->num_nodes = reply->num_nodes;
 	next->end = reply->end;
