@@ -36,6 +36,14 @@ struct group {
 	int err;
 };
 
+static void release(struct group *group)
+{
+	jobs_release(&group->jobs);
+	free(group->buf);
+	free(group->packed);
+	free(group);
+}
+
 int group_new(struct group **ret, struct mountd *m)
 {
 	struct group *group = calloc(1, sizeof(*group));
@@ -47,21 +55,11 @@ int group_new(struct group **ret, struct mountd *m)
 	group->packed = malloc(GROUP_BYTES);
 	if (group->buf == NULL || group->packed == NULL ||
 		jobs_init(&group->jobs, m, GROUP_BYTES) < 0) {
-		group_free(group);
+		release(group);
 		return -ENOMEM;
 	}
 	*ret = group;
 	return 0;
-}
-
-void group_free(struct group *group)
-{
-	if (group == NULL)
-		return;
-	jobs_release(&group->jobs);
-	free(group->buf);
-	free(group->packed);
-	free(group);
 }
 
 bool group_takes(const struct inode *inode)

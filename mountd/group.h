@@ -27,7 +27,6 @@ struct mountd;
 #define GROUP_FILE_MAX (256u << 10)
 
 int group_new(struct group **ret, struct mountd *m);
-void group_free(struct group *group);
 
 /* It is dirty, nothing stored of it counts, its bytes are all here, some, and few enough to share a
  * group. */
