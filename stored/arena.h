@@ -46,7 +46,7 @@ enum arenas_borrower {
 	ARENAS_SCAN,
 	ARENAS_SEALER, /* stored/sealer.h */
 	ARENAS_SYNCER, /* stored/syncer.h */
-	ARENAS_GC,     /* stored/gc_walk.h */
+	ARENAS_GC,     /* stored/gc_walk.c */
 	ARENAS_NUM_BORROWERS,
 };
 
