@@ -60,8 +60,8 @@ def gc(node, *options, ok=True):
     return json.loads(node.bazil("gc", "-json", *options, timeout=900)) if ok else node.bazil("gc", *options, ok=False)
 
 
-def want_no_history(node):
-    return node.bazil("volume", "retention", "v", "-keep-all=0", "-hourly=0", "-daily=0", "-weekly=0", "-monthly=0", ok=False)
+def want_no_history(node, volume="v"):
+    return node.bazil("volume", "retention", volume, "-keep-all=0", "-hourly=0", "-daily=0", "-weekly=0", "-monthly=0", ok=False)
 
 
 def forget_history(node):
@@ -204,13 +204,17 @@ def test_log(node, num):
 def test_beside_writers(node, rng, megabytes):
     """Copies come and go, some with contents that have just died, while garbage is collected without a grace time and stored is
     killed now and then."""
+    node.bazil("volume", "create", "w")
+    node.sh("mkdir mnt.w")
+    node.bazil("volume", "mount", "w", "mnt.w")
     ended = threading.Event()
     seen = {"gc": 0, "refused": 0, "kills": 0, "freed": 0}
 
     def collector():
         while not ended.is_set():
-            # What was deleted meanwhile is history until the next pass of retention: now.
-            want_no_history(node)
+            # What was deleted meanwhile is history until the next pass of retention: in a second, unless stored is killed.
+            want_no_history(node, "w")
+            time.sleep(rng.choice([0, 0, 1.2]))
             r = gc(node, "-now", "-json", ok=False)
             if r.returncode == 0:
                 seen["gc"] += 1
@@ -225,12 +229,12 @@ def test_beside_writers(node, rng, megabytes):
     killer.start()
     try:
         for i in range(100):
-            if i >= 8 and killer.kills >= 3:
+            if i >= 8 and killer.kills >= 3 and seen["freed"] > 0:
                 break
             seed = rng.choice([10, 11, 12, 100 + i])
-            write(node, f"mnt/w{i}", seed, megabytes // 20, 7)
+            write(node, f"mnt.w/{i}", seed, megabytes // 20, 7)
             if i >= 2:
-                node.sh(f"rm -r mnt/w{i - 2}")
+                node.sh(f"rm -r mnt.w/{i - 2}")
             last = (i - 1, i)
     finally:
         ended.set()
@@ -238,15 +242,15 @@ def test_beside_writers(node, rng, megabytes):
         thread.join()
     seen["kills"] = killer.kills
     say(f"beside writers: {seen}")
-    check(seen["gc"] >= 2 and seen["kills"] >= 2, f"too little happened: {seen}")
+    check(seen["gc"] >= 2 and seen["kills"] >= 2 and seen["freed"] > 0, f"too little happened: {seen}")
     node.sh("echo 3 >/proc/sys/vm/drop_caches", ok=False)
     for i in last:
-        check(verify(node, f"mnt/w{i}") > 0, "nothing to verify")
+        check(verify(node, f"mnt.w/{i}") > 0, "nothing to verify")
     # Read from the store and not from the kernel's memory.
-    node.bazil("volume", "unmount", "v")
-    node.bazil("volume", "mount", "v", "mnt")
+    node.bazil("volume", "unmount", "w")
+    node.bazil("volume", "mount", "w", "mnt.w")
     for i in last:
-        say(f"w{i}: {verify(node, f'mnt/w{i}')} files verified")
+        say(f"{i}: {verify(node, f'mnt.w/{i}')} files verified")
     node.sh("diff -r --no-dereference /usr/include mnt/keep/include", timeout=300)
     return last
 
@@ -265,6 +269,7 @@ def test(bench):
     test_small(node, rng, int(os.environ.get("BAZIL_FILES", "20000")))
     test_log(node, int(os.environ.get("BAZIL_RENAMES", "100000")))
     last = test_beside_writers(node, rng, megabytes)
+    node.bazil("volume", "unmount", "w")
     node.bazil("volume", "unmount", "v")
     node.stop()
     # Without a server, and from the arenas alone.
@@ -273,9 +278,11 @@ def test(bench):
     node.sh("rm share/bazil/store/index")
     node.start()
     node.bazil("volume", "mount", "v", "mnt")
+    node.bazil("volume", "mount", "w", "mnt.w")
     for i in last:
-        verify(node, f"mnt/w{i}")
+        verify(node, f"mnt.w/{i}")
     node.sh("diff -r --no-dereference /usr/include mnt/keep/include", timeout=300)
+    node.bazil("volume", "unmount", "w")
     node.bazil("volume", "unmount", "v")
     node.stop()
 
