@@ -109,12 +109,13 @@ static int status_json(const struct ctl_volume_status_reply *s)
 		json_array_append_new(
 			storages, json_pack("{s:s,s:s}", "storage", s->storages[i].storage,
 					  "sharing", s->storages[i].sharing));
-	return cli_print_json(json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o}", "volume",
+	return cli_print_json(json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:b,s:o}", "volume",
 		volume_json(&s->volume), "links", (json_int_t)s->links, "inodes",
 		(json_int_t)s->inodes, "logical", (json_int_t)s->logical, "conflicts",
 		(json_int_t)s->conflicts, "store_objects", (json_int_t)s->objects,
 		"store_object_bytes", (json_int_t)s->object_bytes, "history",
-		(json_int_t)s->history, "oldest", cli_time(s->oldest), "storages", storages));
+		(json_int_t)s->history, "oldest", cli_time(s->oldest), "lost_changes", s->lost > 0,
+		"storages", storages));
 }
 
 static int status_text(const struct ctl_volume_status_reply *s)
@@ -134,6 +135,13 @@ static int status_text(const struct ctl_volume_status_reply *s)
 	for (size_t i = 0; i < s->num_storages; i++)
 		printf(" %s", s->storages[i].storage);
 	printf("\n");
+	if (s->lost > 0)
+		printf("DAMAGED: changes of this node were lost before %s. Files may be missing or "
+		       "old here, and no peer takes\nanything from this node, as it would take "
+		       "what is missing for deleted. Copy what is new here to another\nplace; "
+		       "then `bazil volume remove %s` and `bazil volume connect` it again, from a "
+		       "peer that has it.\n",
+			cli_time(s->lost), s->volume.name);
 	return cli_flush();
 }
 

@@ -353,7 +353,7 @@ int base_reader_load(struct base_reader *r, bool is_partial)
 		if (err == 0)
 			err = put_rows(r->engine, &view);
 		if (err == -EBADMSG && is_partial) {
-			recover_note_lost(r->engine);
+			recover_note_lost_changes(r->engine);
 			err = 0;
 		}
 		if (err == 0 && r->engine->ops >= BULK_ROWS)

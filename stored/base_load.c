@@ -141,7 +141,7 @@ static int load_rest(struct engine *engine, const struct found *found)
 {
 	int r = -EBADMSG;
 
-	recover_note_lost(engine);
+	recover_note_lost_changes(engine);
 	engine_log(engine, 2, "store: no base of the index is whole: files may be missing");
 	for (size_t i = found->num; r == -EBADMSG && i-- > 0;)
 		r = load(engine, found->list[i], true);

@@ -5,6 +5,7 @@
 #include "stored/meta.h"
 #include "stored/recover.h"
 #include "stored/sealer.h"
+#include "stored/settings.h"
 #include "stored/shrink.h"
 #include "stored/syncer.h"
 
@@ -127,7 +128,10 @@ int engine_checkpoint(struct engine *engine)
 
 	if (engine_check_index(engine) < 0)
 		return -EIO;
-	r = indexer_wait(engine);
+	/* Before the index covers what is missing. */
+	r = settings_lost_note(engine);
+	if (r == 0 || r == -ENOSPC)
+		r = indexer_wait(engine);
 	if (r == 0)
 		r = commit(engine);
 	return r < 0 ? r : indexer_wait(engine);
@@ -217,7 +221,9 @@ int engine_tick(struct engine *engine)
 	r = engine_check_index(engine);
 	if (r == 0)
 		r = indexer_poll(engine);
-	if (r < 0)
+	if (r == 0)
+		r = settings_lost_note(engine);
+	if (r < 0 && r != -ENOSPC)
 		return r;
 	sealer_run(engine);
 	r = shrink_run(engine);

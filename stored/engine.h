@@ -286,7 +286,7 @@ struct serve_info {
 	uint64_t num_units;
 };
 /* Freezes the epoch, makes all durable, takes a snapshot. *ret is NULL with has_nothing. -EBUSY:
- * too many at once. */
+ * too many at once. -EUCLEAN: damage has taken changes away (settings_lost_at). */
 int engine_serve_begin(struct engine *engine, struct volume *vol, const uint8_t *asked, size_t len,
 	struct serve **ret, struct serve_info *info);
 /* Entries from *cursor on (0 at first) into buf, and the cursor behind them. -ENOBUFS: not one

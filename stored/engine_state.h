@@ -96,6 +96,7 @@ struct engine {
 	bool is_old;	      /* the format was of an earlier version when it was opened */
 	bool is_broken;	      /* only closing is left */
 	uint64_t num_damaged;
+	bool has_lost_changes;	/* not noted yet: settings_lost_note */
 	uint64_t lost_at;	/* ns since 1970, row "lost": stored/rows.h; 0: never */
 	uint64_t num_noted;	/* notes of damaged objects made since the opening */
 	uint64_t applied;	/* checkpoints that LMDB has, since the opening */

@@ -196,6 +196,8 @@ static int rebuild(struct engine *engine)
 	engine->arenas.skips_unreadable = true;
 	r = open_and_replay(engine);
 	engine->arenas.skips_unreadable = false;
+	if (r == 0 && engine->arenas.num_aside > 0)
+		engine->has_lost_changes = true;
 	return r;
 }
 

@@ -15,6 +15,8 @@ void recover_done(struct engine *engine);
 /* A replay met damage, so that changes or objects may be missing from here on: counted, and told to
  * the collector (stored/gc.h). */
 void recover_note_lost(struct engine *engine);
+/* Changes may have been lost: so are those of volumes (stored/settings.h). */
+void recover_note_lost_changes(struct engine *engine);
 /* Commits what a replay has changed; a failure that may have left less on the disk than there seems
  * to be is noted for the next opening (stored/failed.h). */
 int recover_commit(struct engine *engine);

@@ -22,6 +22,25 @@ void recover_note_lost(struct engine *engine)
 	engine->lost_at = engine->io->now(engine->io->ctx);
 }
 
+void recover_note_lost_changes(struct engine *engine)
+{
+	recover_note_lost(engine);
+	engine->has_lost_changes = true;
+}
+
+/* One frame, whose head is well and says that it had no changes. */
+static bool had_no_changes(struct engine *engine, uint32_t number, uint64_t from, uint64_t to)
+{
+	const struct arena *arena = arenas_find(&engine->arenas, number);
+	const struct place place = { number, FRAME_HEAD_SIZE, from };
+	uint8_t data[FRAME_HEAD_SIZE];
+	struct frame_head head;
+
+	return arena && arenas_read(&engine->arenas, place, data) == 0 &&
+	       frame_head_parse(data, arena->id, from, &head) == 0 && !frame_is_change(head.type) &&
+	       from + frame_size(head.len) >= to;
+}
+
 static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to, bool is_tail)
 {
 	struct engine *engine = arg;
@@ -31,7 +50,10 @@ static void replay_damage(void *arg, uint32_t arena, uint64_t from, uint64_t to,
 			arena, (unsigned long long)(to - from));
 		return;
 	}
-	recover_note_lost(engine);
+	if (had_no_changes(engine, arena, from, to))
+		recover_note_lost(engine);
+	else
+		recover_note_lost_changes(engine);
 	engine_note_range(engine, arena, from, to);
 	engine_log(engine, 3, "store: arena %u: bytes %llu to %llu are damaged and were skipped",
 		arena, (unsigned long long)from, (unsigned long long)to);
@@ -55,7 +77,7 @@ static int replay_changes(struct engine *engine, const struct frame_view *frame)
 
 	if (r != -EBADMSG)
 		return r;
-	recover_note_lost(engine);
+	recover_note_lost_changes(engine);
 	engine_log(engine, 3, "store: arena %u: the changes at %llu make no sense and were skipped",
 		frame->place.arena, (unsigned long long)frame->place.offset);
 	return 0;

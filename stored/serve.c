@@ -2,6 +2,7 @@
 
 #include "stored/change.h"
 #include "stored/rows.h"
+#include "stored/settings.h"
 #include "tree/delta.h"
 
 #include <errno.h>
@@ -180,6 +181,8 @@ int engine_serve_begin(struct engine *engine, struct volume *vol, const uint8_t 
 	int r;
 
 	*ret = NULL;
+	if (engine->has_lost_changes || settings_lost_at(engine, vol->id) > 0)
+		return -EUCLEAN;
 	info->is_full = info->has_nothing = false;
 	info->num_units = 0;
 	for (other = engine->serves; other; other = other->next)

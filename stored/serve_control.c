@@ -153,6 +153,7 @@ void on_ctl_volume_status(
 	reply.conflicts = info.conflicts;
 	reply.history = info.history;
 	reply.oldest = prune_oldest(self->stored->engine, vol);
+	reply.lost = settings_lost_at(self->stored->engine, info.id);
 	reply.objects = stat.objects;
 	reply.object_bytes = stat.object_bytes;
 	ctl_volume_status_reply(call, &reply);

@@ -117,6 +117,8 @@ int settings_volume_remove(struct engine *engine, const char *name)
 	if (r == 0)
 		r = settings_drop_rows(engine, (const uint8_t *)"m", 1, 1, id, sizeof(id));
 	if (r == 0)
+		r = settings_drop_rows(engine, (const uint8_t *)"d", 1, 1, id, sizeof(id));
+	if (r == 0)
 		r = settings_drop_rows(engine, (const uint8_t *)"a", 1, 33, id, sizeof(id));
 	if (r == 0)
 		r = change_row(engine, key, sizeof(key), NULL, 0);

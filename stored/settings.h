@@ -8,6 +8,7 @@
  *   'a' key[32] volume[16]    -> nothing: the peer may pull this volume
  *   's' volume[16] storage    -> sharing
  *   'm' volume[16]            -> u32 flags | path: mounted there at every start
+ *   'd' volume[16]            -> u64 ns since 1970: damage had taken changes of it away then
  *
  * A peer is named by its key, 64 hex digits, or by its nickname; a storage is "local" or
  * "peerkey:HEX" (written by people also as a nickname or bare hex).
@@ -61,6 +62,17 @@ bool settings_storage_key(const char *storage, uint8_t ret_key[32]);
 int settings_mount_set(struct engine *engine, const char *volume, const char *path, uint32_t flags);
 /* -ENOENT. */
 int settings_mount_get(struct engine *engine, const uint8_t volume[16], struct settings_mount *ret);
+
+/*
+ * A volume of which changes may be missing knows less than it says that it knows: whoever pulled
+ * from it would take what is missing for deleted. So it is not served any more (engine_serve_begin:
+ * -EUCLEAN); a new copy of a peer's takes its place. Each volume is marked that is there when such
+ * damage is met (engine->has_lost_changes): whose changes they were cannot be told. 0, or an error
+ * of writing: then it is for later.
+ */
+int settings_lost_note(struct engine *engine);
+/* When that was; 0: never. */
+uint64_t settings_lost_at(struct engine *engine, const uint8_t volume[16]);
 
 int settings_peer_add(struct engine *engine, const char *hex, const char *nickname);
 int settings_peer_remove(struct engine *engine, const char *peer);

@@ -195,6 +195,12 @@ static void peer_failed(struct pull *p, int err)
 			"that node, run `bazil peer volume allow` with this node's key",
 			p->volume, p->peer);
 		return;
+	case -EUCLEAN:
+		pull_fail(p, err,
+			"volume %s: damage has taken changes away at peer %s, so that nothing is "
+			"taken from there: on that node, see `bazil volume status %s`",
+			p->volume, p->peer, p->volume);
+		return;
 	}
 	pull_fail(p, err, "peer %s: it could not answer (%s): %s", p->peer, strerror(-err),
 		consequence(p));

@@ -6,6 +6,7 @@
 
 #include "stored/engine_state.h"
 #include "stored/scrub.h"
+#include "stored/settings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -417,6 +418,59 @@ static void unreadable__a_record_hides_no_other(void **state)
 	rig_free(&rig);
 }
 
+/* b has what a has lost. a says that it knows of it, so to b it would be deleted. */
+static void unreadable__what_is_lost_is_not_deleted_at_a_peer(void **state)
+{
+	struct rig a = store(0), b = { 0 }, c = { 0 };
+	uint8_t known[2 * TREE_KNOWLEDGE_SIZE], asked[TREE_KNOWLEDGE_SIZE];
+	struct serve_info info = { .known = known };
+	struct serve *serve;
+	struct place at;
+	uint8_t id[32];
+	int len;
+
+	rig_new(&a);
+	peers_join(&b, &a);
+	peers_join(&c, &a);
+	put_object(&a, 1, id);
+	at = arenas_next(&a.engine->arenas);
+	rig_file(&a, TREE_ROOT, "lost", NULL);
+	put_object(&a, 2, id);
+	assert_int_equal(peers_pull(&b, &a), 0);
+	rig_file(&a, TREE_ROOT, "later", NULL);
+	rig_close(&a);
+	lose(at.arena, at.offset, at.offset + 8);
+	rebuild(&a);
+	assert_int_equal(look_up(&a, "lost"), -ENOENT);
+	for (int i = 0; i < 3; i++) {
+		len = tree_knowledge_encode(&b.vol->state.known, asked, sizeof(asked));
+		assert_int_equal(
+			engine_serve_begin(a.engine, a.vol, asked, (size_t)len, &serve, &info),
+			-EUCLEAN);
+		/* Nor after the next start, and when another rebuild can read everything. */
+		rig_close(&a);
+		if (i == 1)
+			lose(0, 0, 0);
+		a.options.rebuild = i == 1;
+		rig_open(&a);
+		a.options.rebuild = false;
+	}
+	assert_true(settings_lost_at(a.engine, a.vol->id) > 0);
+	/* A new copy is served. */
+	assert_int_equal(settings_volume_remove(a.engine, "v"), 0);
+	assert_int_equal(settings_volume_add(
+				 a.engine, "v", b.vol->id, "default", (const uint8_t *)"keyid678"),
+		0);
+	a.vol = engine_volume_named(a.engine, "v");
+	assert_int_equal(peers_pull(&a, &b), 0);
+	assert_int_equal(look_up(&a, "lost"), 0);
+	assert_int_equal(peers_pull(&c, &a), 0);
+	assert_int_equal(look_up(&c, "lost"), 0);
+	rig_free(&a);
+	rig_free(&b);
+	rig_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -429,6 +483,7 @@ int main(void)
 		cmocka_unit_test(unreadable__a_footer_is_done_without),
 		cmocka_unit_test(unreadable__an_arena_is_not_sealed),
 		cmocka_unit_test(unreadable__what_was_pulled_is_skipped_and_told),
+		cmocka_unit_test(unreadable__what_is_lost_is_not_deleted_at_a_peer),
 		cmocka_unit_test(unreadable__a_record_hides_no_other),
 	};
 
