@@ -94,7 +94,7 @@ def refuses(node, mnt):
     node.sh("mkdir gone")
     node.bazil("volume", "mount", "-auto", "gone", os.path.join(node.home, "gone"))
     node.sh("fusermount3 -u gone")
-    wait_for(lambda: not mounts_below(os.path.join(node.home, "gone")), "the unmount")
+    wait_for(lambda: mount_of(node, os.path.join(node.home, "gone"))["state"] == "down", "that the server has seen the unmount")
     node.bazil("volume", "remove", "-force", "gone")
     node.stop()
     node.start()
