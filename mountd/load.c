@@ -112,7 +112,7 @@ struct found {
 	bool has_link;
 };
 
-/* at: 0 for now. */
+/* at: the instant; 0: what is there at present. */
 static int ask_inode(struct mountd *m, uint64_t oid, uint64_t at, struct found *ret)
 {
 	struct store_inode req = { .oid = oid, .at = at };

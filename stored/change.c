@@ -2,6 +2,7 @@
 
 #include "stored/change_state.h"
 #include "stored/history.h"
+#include "stored/object.h"
 #include "stored/prune.h"
 #include "stored/volume.h"
 
@@ -76,6 +77,22 @@ int change_cut(struct engine *engine, const struct volume *vol)
 	if (r == 0)
 		r = arenas_flush(&engine->arenas);
 	return r < 0 ? r : change_begin(engine);
+}
+
+int change_commit_parts(
+	struct engine *engine, struct volume *vol, const struct change_head *head, int r)
+{
+	if (r == 0)
+		r = history_end(engine, vol);
+	if (r == 0)
+		r = change_end(engine, FRAME_PULL_COMMIT, head, NULL);
+	if (r == 0)
+		return engine_sync(engine);
+	/* Nothing of it is committed: the index forgets it, the log ignores it. */
+	if (r != -EOVERFLOW)
+		return change_fail(engine, r);
+	change_cancel(engine);
+	return engine_undo(engine, r);
 }
 
 uint8_t *change_entry(struct engine *engine, enum change_type type, size_t len, int *ret_error)

@@ -49,6 +49,9 @@ int change_fail(struct engine *engine, int err);
 /* Between the changes of a pull or an undo: ends the frame when it is large (options.part_size) and
  * begins the next part. What the parts hold counts from the FRAME_PULL_COMMIT on only. */
 int change_cut(struct engine *engine, const struct volume *vol);
+/* Their end: all parts count, durable, or none does. r: how it went so far. */
+int change_commit_parts(
+	struct engine *engine, struct volume *vol, const struct change_head *head, int r);
 
 /*
  * Puts a record. It replaces the element of equal stamp, and every element that arrived up to seen.

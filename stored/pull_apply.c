@@ -201,15 +201,5 @@ int pull_apply(struct engine *engine, struct pull *pull, struct pull_result *res
 	if (r == 0 && pull->merge->num_effects > 0)
 		r = change_pulled(
 			engine, vol, head.time, pull->peer, pull->merge->num_effects, false);
-	if (r == 0)
-		r = history_end(engine, vol);
-	if (r == 0)
-		r = change_end(engine, FRAME_PULL_COMMIT, &head, NULL);
-	if (r == 0)
-		return engine_sync(engine);
-	/* Nothing of it is committed: the index forgets it, the log ignores it. */
-	if (r != -EOVERFLOW)
-		return change_fail(engine, r);
-	change_cancel(engine);
-	return engine_undo(engine, r);
+	return change_commit_parts(engine, vol, &head, r);
 }

@@ -48,17 +48,7 @@ static int apply(struct plan *p, const struct pulled *sync)
 		r = change_pulled(engine, vol, head.time, nobody, p->num_ops, false);
 	if (r == 0)
 		r = change_state(engine, vol);
-	if (r == 0)
-		r = history_end(engine, vol);
-	if (r == 0)
-		r = change_end(engine, FRAME_PULL_COMMIT, &head, NULL);
-	if (r == 0)
-		return engine_sync(engine);
-	/* Nothing of it is committed: the index forgets it, the log ignores it. */
-	if (r != -EOVERFLOW)
-		return change_fail(engine, r);
-	change_cancel(engine);
-	return engine_undo(engine, r);
+	return change_commit_parts(engine, vol, &head, r);
 }
 
 static int attempt(struct plan *p, const struct pulled *sync)
